@@ -1,0 +1,116 @@
+// Package pki says which certificates this node has and what its ports serve.
+//
+// It reads and never writes: nothing in this package can change a node. What
+// is to be done about what it finds is decided in package renew.
+package pki
+
+import (
+	"crypto/x509"
+	"time"
+)
+
+// State is the one word for how a certificate stands.
+type State string
+
+// The states. A certificate is in exactly one of them, the first that applies
+// in this order: missing, invalid, expired, external, due, ok. Expired comes
+// before external so that an alarm on "expired" sees every certificate that no
+// longer works, whoever has to renew it.
+const (
+	// OK is a certificate that is valid and not yet due.
+	OK State = "ok"
+	// Due is a certificate whose renewal threshold has passed. It depends on the
+	// policy, so package renew decides it; Read never returns it.
+	Due State = "due"
+	// Expired is a certificate whose not-after has passed.
+	Expired State = "expired"
+	// Missing is a file that is not there. An optional one is never due.
+	Missing State = "missing"
+	// External is a certificate whose CA key is not on this node.
+	External State = "external"
+	// Invalid is a certificate that cannot be used: unreadable, key mismatch, not
+	// signed by its CA, not yet valid.
+	Invalid State = "invalid"
+)
+
+// Kind says in what a certificate is kept.
+type Kind string
+
+const (
+	// PEM is a certificate file with its key beside it or in it.
+	PEM Kind = "pem"
+	// Kubeconfig is a kubeconfig's client certificate, embedded or named by path.
+	Kubeconfig Kind = "kubeconfig"
+	// CA is a certificate authority: watched, never renewed.
+	CA Kind = "ca"
+)
+
+// Renewer says who writes a new certificate when the old one comes to its end.
+type Renewer string
+
+const (
+	// Kubeadm renews by `kubeadm certs renew NAME`
+	// (kubeadm: phases/certs/renewal/manager.go).
+	Kubeadm Renewer = "kubeadm"
+	// Kubelet renews by itself through certificate signing requests
+	// (client-go: util/certificate/certificate_manager.go).
+	Kubelet Renewer = "kubelet"
+	// Nobody renews: CAs, and the kubelet's self-signed serving certificate.
+	Nobody Renewer = "nobody"
+)
+
+// Certificate is one X.509 certificate of this node under the name that kubeadm
+// gives it.
+type Certificate struct {
+	Name    string  `json:"name"`
+	Kind    Kind    `json:"kind"`
+	Renewer Renewer `json:"renewer"`
+	// Path is the file on the host, without the root prefix. KeyPath is the same
+	// file where the key is embedded, and empty where no key is expected.
+	Path    string `json:"path"`
+	KeyPath string `json:"keyPath,omitempty"`
+	// CA is the name of the certificate's authority (ca, etcd-ca, front-proxy-ca);
+	// empty for self-signed certificates.
+	CA string `json:"ca,omitempty"`
+	// Optional files may be missing on a healthy node (super-admin.conf where the
+	// node joined; kubelet-server without serverTLSBootstrap).
+	Optional bool `json:"optional,omitempty"`
+
+	Subject   string    `json:"subject,omitempty"`
+	Issuer    string    `json:"issuer,omitempty"`
+	Serial    string    `json:"serial,omitempty"` // lower-case hex, no separators
+	SHA256    string    `json:"sha256,omitempty"` // of the leaf's DER, lower-case hex
+	DNSNames  []string  `json:"dnsNames,omitempty"`
+	IPs       []string  `json:"ips,omitempty"`
+	Usages    []string  `json:"usages,omitempty"` // "server auth", "client auth", …
+	NotBefore time.Time `json:"notBefore,omitzero"`
+	NotAfter  time.Time `json:"notAfter,omitzero"`
+	// Issued is the best estimate of when the certificate was issued: NotBefore,
+	// except where NotBefore was copied from the CA, as kubeadm does for the
+	// kubeconfigs of init and join (kubernetes#113618); then Changed, if that lies
+	// between NotBefore and NotAfter.
+	Issued time.Time `json:"issued,omitzero"`
+	// KeyMatches says that the private key beside the certificate belongs to it.
+	// It is false where there is no key to compare; then KeyPath is empty.
+	KeyMatches bool `json:"keyMatches"`
+	// CAKeyHere says that the authority's key is on this node and matches it, so
+	// that the certificate can be renewed here.
+	CAKeyHere bool `json:"caKeyHere"`
+	// Changed is when the file (or the file it points at) was last written.
+	Changed time.Time `json:"changed,omitzero"`
+
+	State  State  `json:"state"`
+	Reason string `json:"reason"` // one sentence a person can read; never key material
+
+	// Leaf is the parsed certificate; nil when missing or unreadable.
+	Leaf *x509.Certificate `json:"-"`
+}
+
+// Remaining is the time from now until the certificate's end, negative when it
+// has passed, and zero when there is no certificate.
+func (c Certificate) Remaining(now time.Time) time.Duration {
+	if c.NotAfter.IsZero() {
+		return 0
+	}
+	return c.NotAfter.Sub(now)
+}
