@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kubecertd/kubecertd/test/lab/filelock"
 	"github.com/kubecertd/kubecertd/test/lab/progress"
 )
 
@@ -120,14 +121,13 @@ func (c *Cache) has(p part) bool {
 func (c *Cache) path(p part) string { return filepath.Join(c.dir, p.key()) }
 
 func (c *Cache) buildAll(ctx context.Context, plan []part, out *progress.Printer) error {
-	if err := os.MkdirAll(c.dir, 0o755); err != nil {
-		return fmt.Errorf("make the lab's cache: %w", err)
-	}
-	unlock, err := lock(ctx, filepath.Join(c.dir, "lock"), out)
+	release, err := filelock.Take(ctx, c.dir, func() {
+		out.Printf("another process builds the lab's parts, waiting for it")
+	})
 	if err != nil {
-		return err
+		return fmt.Errorf("take the lab's cache: %w", err)
 	}
-	defer unlock()
+	defer release()
 
 	// Whatever is here belongs to a build that was killed: the lock is ours.
 	if err := removeTree(c.scratch()); err != nil {

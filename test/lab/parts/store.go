@@ -31,6 +31,7 @@ func (c *Cache) store(version string) part {
 	for _, p := range c.imageParts(version) {
 		recipe = append(recipe, p.key())
 	}
+	slices.Sort(recipe)
 	return part{
 		name:     "images " + version,
 		recipe:   strings.Join(recipe, "\n"),

@@ -1,0 +1,33 @@
+//go:build linux
+
+package controlplane
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+)
+
+// tools are the programs of the host that the lab runs, with the Debian
+// package that has each.
+var tools = []struct{ program, pkg string }{
+	{"systemd-nspawn", "systemd-container"},
+	{"mmdebstrap", "mmdebstrap"},
+	{"nsenter", "util-linux"},
+	{"go", "golang"},
+}
+
+// Missing lists what this host lacks for a lab, one line each with what to
+// do. It is empty when there can be a lab.
+func Missing() []string {
+	var lines []string
+	if os.Geteuid() != 0 {
+		lines = append(lines, "the lab makes network namespaces, mounts and machines: run it as root")
+	}
+	for _, t := range tools {
+		if _, err := exec.LookPath(t.program); err != nil {
+			lines = append(lines, fmt.Sprintf("%s is missing: apt-get install %s", t.program, t.pkg))
+		}
+	}
+	return lines
+}
