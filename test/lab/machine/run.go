@@ -128,6 +128,20 @@ func (m *Machine) WriteFile(path string, data []byte, mode fs.FileMode) (err err
 	return nil
 }
 
+// Overwrite writes a file that is there, in place, so that it keeps its mode,
+// its owner and its inode.
+func (m *Machine) Overwrite(path string, data []byte) (err error) {
+	f, err := m.open(path, unix.O_WRONLY|unix.O_TRUNC, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if _, err := f.Write(data); err != nil {
+		return fmt.Errorf("overwrite %s of %s: %w", path, m.name, err)
+	}
+	return nil
+}
+
 // open opens a file with symbolic links followed as the machine does. While
 // it runs that includes what only it has mounted, such as /run.
 func (m *Machine) open(path string, flags int, mode fs.FileMode) (*os.File, error) {
