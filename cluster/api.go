@@ -1,0 +1,111 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	apiruntime "k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+// deadline bounds one request to the API server. A black-holed address costs no
+// more than this.
+const deadline = 3 * time.Second
+
+// API is the Kubernetes API as this node reaches it.
+type API struct {
+	// Kubeconfigs are tried in this order; the first that exists and can be read is
+	// used. They are read anew for each request, because their credentials change.
+	Kubeconfigs []string
+	// Address is the node's own API server ("192.0.2.1:6443"), asked instead of the
+	// kubeconfig's server, which may be a load balancer in front of others. The
+	// certificate is checked against the kubeconfig's server name. Empty to ask the
+	// kubeconfig's server.
+	Address string
+}
+
+// Configuration returns the ClusterConfiguration that kubeadm stored in ConfigMap
+// kube-system/kubeadm-config, as YAML. kubelet.conf is enough for it: kubeadm
+// binds Role kubeadm:nodes-kubeadm-config to all nodes (kubeadm:
+// phases/uploadconfig/uploadconfig.go).
+func (a API) Configuration(ctx context.Context) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, deadline)
+	defer cancel()
+	client, used, err := a.client()
+	if err != nil {
+		return nil, err
+	}
+	var stored corev1.ConfigMap
+	err = client.Get().Namespace("kube-system").Resource("configmaps").Name("kubeadm-config").Do(ctx).Into(&stored)
+	switch {
+	case apierrors.IsUnauthorized(err), apierrors.IsForbidden(err):
+		return nil, fmt.Errorf("the API server refused the credentials of %s: %w", used, err)
+	case err != nil:
+		return nil, fmt.Errorf("kubeadm-config could not be read with %s: %w", used, err)
+	}
+	configuration, ok := stored.Data["ClusterConfiguration"]
+	if !ok {
+		return nil, errors.New("ConfigMap kube-system/kubeadm-config has no key ClusterConfiguration: was this cluster made by kubeadm?")
+	}
+	return []byte(configuration), nil
+}
+
+// client makes a client from the first usable kubeconfig.
+//
+// It is client-go's plain REST client over a scheme that holds core/v1 only. The
+// typed clients would register every group of Kubernetes, ten megabytes of
+// resident memory that a daemon on every node would pay for nothing.
+func (a API) client() (*rest.RESTClient, string, error) {
+	var unusable []error
+	for _, path := range a.Kubeconfigs {
+		if _, err := os.Stat(path); err != nil {
+			unusable = append(unusable, err)
+			continue
+		}
+		config, err := clientcmd.BuildConfigFromFlags("", path)
+		if err != nil {
+			unusable = append(unusable, fmt.Errorf("%s: %w", path, err))
+			continue
+		}
+		if a.Address != "" {
+			server, err := url.Parse(config.Host)
+			if err != nil || server.Hostname() == "" {
+				unusable = append(unusable, fmt.Errorf("%s: its server %q is no URL", path, config.Host))
+				continue
+			}
+			if config.ServerName == "" {
+				config.ServerName = server.Hostname()
+			}
+			config.Host = "https://" + a.Address
+		}
+		config.GroupVersion = &corev1.SchemeGroupVersion
+		config.APIPath = "/api"
+		config.NegotiatedSerializer = codecs.WithoutConversion()
+		config.UserAgent = "kubecertd"
+		config.Timeout = deadline
+		client, err := rest.RESTClientFor(config)
+		if err != nil {
+			unusable = append(unusable, fmt.Errorf("%s: %w", path, err))
+			continue
+		}
+		return client, path, nil
+	}
+	return nil, "", fmt.Errorf("no kubeconfig can be used to ask the API server: %w", errors.Join(unusable...))
+}
+
+// codecs know what is read here and nothing else.
+var codecs = func() serializer.CodecFactory {
+	scheme := apiruntime.NewScheme()
+	scheme.AddKnownTypes(corev1.SchemeGroupVersion, &corev1.ConfigMap{})
+	metav1.AddToGroupVersion(scheme, corev1.SchemeGroupVersion) // errors come as v1 Status
+	return serializer.NewCodecFactory(scheme)
+}()

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kubecertd/kubecertd/configs"
+)
+
+func newConfig() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "config",
+		Short: "Check or show the configuration",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	check := &cobra.Command{
+		Use:   "check [FILE]",
+		Short: "Check the configuration, and that it fits this node's certificates",
+		Long: `Check the configuration: every key and value, all problems at once, and that the
+threshold is shorter than the lifetime of this node's certificates.`,
+		Example: `  kubecertd config check
+  kubecertd config check ./kubecertd.yaml && install -m 644 kubecertd.yaml ` + configs.File,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				if err := cmd.Flags().Set("config", args[0]); err != nil {
+					return usageError{err}
+				}
+			}
+			c, err := load(cmd)
+			if err != nil {
+				return err
+			}
+			n := newNode(c, nil)
+			defer n.close()
+			if err := n.fits(); err != nil {
+				return usageError{err}
+			}
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), "The configuration is good.")
+			return err
+		},
+	}
+	show := &cobra.Command{
+		Use:   "show",
+		Short: "Show the configuration in force: defaults, file, environment and flags together",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := load(cmd)
+			if err != nil {
+				return err
+			}
+			content, err := c.YAML()
+			if err != nil {
+				return err
+			}
+			_, err = cmd.OutOrStdout().Write(content)
+			return err
+		},
+	}
+	cmd.AddCommand(check, show)
+	return cmd
+}

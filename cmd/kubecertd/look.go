@@ -1,0 +1,162 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kubecertd/kubecertd/pki"
+	"github.com/kubecertd/kubecertd/renew"
+	"github.com/kubecertd/kubecertd/report"
+)
+
+func newStatus() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show every certificate, when it expires, and whether it is loaded",
+		Long: `Show every certificate of this node: its state, when it expires, when kubecertd
+will renew it, and whether the processes that hold it have loaded what is on disk.
+
+Certificates that exist only in memory are listed last, with their component.`,
+		Example: `  kubecertd status
+  kubecertd status -o wide          # with paths, serials, reasons and evidence
+  kubecertd status -o json | jq '.certificates[] | select(.state != "ok")'
+  kubecertd status --disk           # files only: no port, socket or process is asked`,
+		Args: cobra.NoArgs,
+	}
+	disk := cmd.Flags().Bool("disk", false, "look at files only")
+	outputFlag(cmd, "table", "wide", "json", "yaml")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := load(cmd)
+		if err != nil {
+			return err
+		}
+		if err := requireRoot("status"); err != nil {
+			return err
+		}
+		node := newNode(c, nil)
+		defer node.close()
+		var look renew.Look
+		if *disk {
+			o := node.ObserveDisk(time.Now())
+			look = renew.Look{Observation: o, Plan: renew.Decide(o, node.Policy, renew.Wish{})}
+		} else {
+			o := node.Observe(cmd.Context(), time.Now())
+			look = renew.Look{Observation: o, Proofs: renew.Prove(o), Plan: renew.Decide(o, node.Policy, renew.Wish{})}
+		}
+		status := report.NewStatus(look, *disk)
+		switch format := output(cmd); format {
+		case "table", "wide":
+			return status.WriteTable(cmd.OutOrStdout(), format == "wide")
+		default:
+			return report.Write(cmd.OutOrStdout(), format, status)
+		}
+	}
+	return cmd
+}
+
+func newPlan() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "plan",
+		Short: "Show what would be done now, and why",
+		Long: `Show what would be done now, and why: the certificates to renew, the components to
+restart in their order, the gates that block, and when to look again.
+
+Exit code 0: nothing to do; 2: something to do.`,
+		Example: `  kubecertd plan
+  kubecertd plan -o json | jq -r '.renew[].certificate'`,
+		Args: cobra.NoArgs,
+	}
+	outputFlag(cmd, "text", "json", "yaml")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return showPlan(cmd, renew.Wish{})
+	}
+	return cmd
+}
+
+// showPlan looks, prints the plan, and says by the exit code whether there is work.
+func showPlan(cmd *cobra.Command, wish renew.Wish) error {
+	c, err := load(cmd)
+	if err != nil {
+		return err
+	}
+	if err := requireRoot("plan"); err != nil {
+		return err
+	}
+	node := newNode(c, nil)
+	defer node.close()
+	if err := known(node, wish); err != nil {
+		return err
+	}
+	plan := node.Look(cmd.Context(), wish).Plan
+	if format := output(cmd); format == "text" {
+		report.WritePlan(cmd.OutOrStdout(), plan)
+	} else if err := report.Write(cmd.OutOrStdout(), format, plan); err != nil {
+		return err
+	}
+	if plan.Work() {
+		return exitStatus(exitWork)
+	}
+	return nil
+}
+
+// known refuses names that are not certificates of this node, or not kubeadm's.
+func known(n *node, wish renew.Wish) error {
+	var names []string
+	for _, c := range n.ObserveDisk(time.Now()).Certificates {
+		if c.Renewer == pki.Kubeadm && c.State != pki.Missing {
+			names = append(names, c.Name)
+		}
+	}
+	for _, name := range wish.Names {
+		if !slices.Contains(names, name) {
+			return usageError{fmt.Errorf("%s: not a certificate that kubeadm renews on this node: %s", name, strings.Join(names, ", "))}
+		}
+	}
+	return nil
+}
+
+func newHistory() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "history [RUN]",
+		Short: "Show the recorded runs, newest first, or one of them step by step",
+		Example: `  kubecertd history
+  kubecertd history 20260301T031500Z-1a2b3c
+  kubecertd history -o json`,
+		Args: cobra.MaximumNArgs(1),
+	}
+	outputFlag(cmd, "table", "json", "yaml")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		c, err := load(cmd)
+		if err != nil {
+			return err
+		}
+		if err := requireRoot("history"); err != nil {
+			return err
+		}
+		runs, problem := renew.State{Dir: c.Paths.State}.History()
+		if len(args) == 1 {
+			i := slices.IndexFunc(runs, func(r renew.Run) bool { return r.ID == args[0] })
+			if i < 0 {
+				return usageError{fmt.Errorf("run %s is not recorded: see 'kubecertd history'", args[0])}
+			}
+			if output(cmd) == "table" {
+				return report.WriteRun(cmd.OutOrStdout(), runs[i])
+			}
+			return report.Write(cmd.OutOrStdout(), output(cmd), runs[i])
+		}
+		if output(cmd) == "table" {
+			err = report.WriteHistory(cmd.OutOrStdout(), runs)
+		} else {
+			err = report.Write(cmd.OutOrStdout(), output(cmd), runs)
+		}
+		if err != nil {
+			return err
+		}
+		return problem
+	}
+	return cmd
+}

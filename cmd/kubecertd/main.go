@@ -1,0 +1,72 @@
+// Command kubecertd keeps the certificates of a kubeadm node alive: it renews them
+// with kubeadm, restarts what holds the old ones, and proves that the new ones are
+// loaded. This package wires the others together and decides nothing.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"google.golang.org/grpc/grpclog"
+
+	"github.com/kubecertd/kubecertd/renew"
+)
+
+// version is set by the linker (Makefile).
+var version = "0.0.0-dev"
+
+func main() {
+	// gRPC writes every failed dial to stderr by itself; the errors are returned.
+	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard))
+
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	err := execute(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	var done exitStatus
+	if err != nil && !errors.As(err, &done) {
+		fmt.Fprintf(os.Stderr, "kubecertd: %v\n", err)
+	}
+	os.Exit(exitCode(err))
+}
+
+// The exit codes, as `kubecertd --help` documents them.
+const (
+	exitFailed  = 1
+	exitWork    = 2 // plan: there is something to do
+	exitUsage   = 3 // the command line or the configuration is wrong
+	exitBlocked = 4 // a gate is closed, or another run is under way: nothing was touched
+)
+
+// exitStatus is an exit code that needs no message.
+type exitStatus int
+
+func (e exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
+// usageError is a wrong command line or configuration.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func exitCode(err error) int {
+	var status exitStatus
+	var usage usageError
+	var blocked *renew.BlockedError
+	var locked *renew.LockedError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &status):
+		return int(status)
+	case errors.As(err, &usage):
+		return exitUsage
+	case errors.As(err, &blocked), errors.As(err, &locked):
+		return exitBlocked
+	default:
+		return exitFailed
+	}
+}

@@ -1,0 +1,315 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/kubecertd/kubecertd/cluster"
+	"github.com/kubecertd/kubecertd/configs"
+	"github.com/kubecertd/kubecertd/pki"
+	"github.com/kubecertd/kubecertd/renew"
+	"github.com/kubecertd/kubecertd/runtime"
+	"github.com/kubecertd/kubecertd/systemd"
+)
+
+// node is a renew.Node with what must be closed after it.
+type node struct {
+	renew.Node
+	pods    *staticPods
+	kubelet *kubelet
+}
+
+// newNode wires a node from the configuration. Nothing is dialled before it is
+// asked for, so that it cannot fail. A nil log says nothing.
+func newNode(c configs.Config, log *zap.Logger) *node {
+	if log == nil {
+		log = zap.NewNop()
+	}
+	locate := func() (pki.Layout, []error) {
+		return pki.Locate(pki.Options{Root: c.Paths.Root, KubernetesDir: c.Paths.Kubernetes,
+			CertificatesDir: c.Paths.Certificates, KubeletDir: c.Paths.Kubelet})
+	}
+	n := &node{
+		pods:    &staticPods{root: c.Paths.Root, endpoint: c.Runtime.Endpoint, log: log.Named("runtime")},
+		kubelet: &kubelet{unit: c.Kubelet.Unit, healthz: c.Kubelet.Healthz},
+	}
+	n.Node = renew.Node{
+		Locate:     locate,
+		Containers: n.pods,
+		Kubelet:    n.kubelet,
+		Health:     health{locate},
+		Etcd:       etcd{locate},
+		Cluster:    api{locate},
+		Kubeadm:    renew.Kubeadm{Path: c.Renew.Kubeadm, Timeout: c.Renew.Timeout},
+		Policy:     renew.Policy{Before: c.Renew.Before.Before, Share: c.Renew.Before.Share},
+		Restarts: renew.RestartOptions{
+			Grace: map[string]time.Duration{
+				renew.Etcd:              c.Restart.Grace.Etcd,
+				renew.APIServer:         c.Restart.Grace.APIServer,
+				renew.ControllerManager: c.Restart.Grace.ControllerManager,
+				renew.Scheduler:         c.Restart.Grace.Scheduler,
+			},
+			GraceAlone: c.Restart.GraceAlone,
+			Back:       c.Restart.Timeout,
+			Healthy:    c.Restart.Healthy,
+			Kubelet:    c.Kubelet.Timeout,
+		},
+		State: renew.State{Dir: c.Paths.State},
+		Log:   log,
+		Now:   time.Now,
+	}
+	return n
+}
+
+func (n *node) close() {
+	n.pods.close()
+	n.kubelet.close()
+}
+
+// fits refuses a configuration that cannot work with this node's certificates
+// while a person is looking.
+func (n *node) fits() error {
+	if unfit := n.Policy.Unfit(n.ObserveDisk(n.Now()).Certificates); len(unfit) > 0 {
+		return fmt.Errorf("renew.before: %s is not shorter than the lifetime of certificates on this node (%s): set a shorter time or a share, such as 33%%",
+			n.Policy, strings.Join(unfit, "; "))
+	}
+	return nil
+}
+
+// staticPods are the containers of the node's static pods. The client is made when
+// it is first needed, and anew when the runtime's address has changed.
+type staticPods struct {
+	root, endpoint string
+	log            *zap.Logger
+
+	mu     sync.Mutex
+	client *runtime.Client
+	dialed string
+	seen   map[string]runtime.Container // by id, as List last saw them
+}
+
+func (p *staticPods) dial() (*runtime.Client, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	endpoint, source := p.endpoint, "runtime.endpoint"
+	if endpoint == "" {
+		var err error
+		if endpoint, source, err = runtime.Locate(p.root); err != nil {
+			return nil, err
+		}
+	}
+	if p.client != nil && p.dialed == endpoint {
+		return p.client, nil
+	}
+	if p.client != nil {
+		_ = p.client.Close()
+		p.client = nil
+	}
+	client, err := runtime.Dial(endpoint)
+	if err != nil {
+		return nil, err
+	}
+	p.log.Debug("container runtime", zap.String("endpoint", endpoint), zap.String("source", source))
+	p.client, p.dialed = client, endpoint
+	return client, nil
+}
+
+func (p *staticPods) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.client != nil {
+		_ = p.client.Close()
+		p.client = nil
+	}
+}
+
+func (p *staticPods) List(ctx context.Context) ([]renew.Component, error) {
+	client, err := p.dial()
+	if err != nil {
+		return nil, err
+	}
+	containers, err := client.StaticPods(ctx)
+	if err != nil {
+		return nil, err
+	}
+	seen := map[string]runtime.Container{}
+	components := make([]renew.Component, 0, len(containers))
+	for _, c := range containers {
+		seen[c.ID] = c
+		components = append(components, component(c))
+	}
+	p.mu.Lock()
+	p.seen = seen
+	p.mu.Unlock()
+	return components, nil
+}
+
+func (p *staticPods) Stop(ctx context.Context, c renew.Component, grace time.Duration) (renew.Stopped, error) {
+	client, container, err := p.container(c)
+	if err != nil {
+		return renew.Stopped{}, err
+	}
+	stopped, err := client.Stop(ctx, container, grace)
+	return renew.Stopped{Took: stopped.Took, Killed: stopped.ExitCode == 137}, err
+}
+
+func (p *staticPods) AwaitSuccessor(ctx context.Context, old renew.Component, progress func(string)) (renew.Component, error) {
+	client, container, err := p.container(old)
+	if err != nil {
+		return renew.Component{}, err
+	}
+	successor, err := client.AwaitSuccessor(ctx, container, progress)
+	return component(successor), err
+}
+
+func (p *staticPods) container(c renew.Component) (*runtime.Client, runtime.Container, error) {
+	client, err := p.dial()
+	if err != nil {
+		return nil, runtime.Container{}, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	container, ok := p.seen[c.ID]
+	if !ok {
+		return nil, container, fmt.Errorf("container %s of %s is not among those last listed", c.ID, c.Name)
+	}
+	return client, container, nil
+}
+
+func component(c runtime.Container) renew.Component {
+	started := c.ProcessStarted
+	if started.IsZero() {
+		started = c.Started
+	}
+	detail := "running"
+	if !c.Running {
+		detail = fmt.Sprintf("exited with %d", c.ExitCode)
+		if c.Reason != "" {
+			detail += " (" + c.Reason + ")"
+		}
+	}
+	return renew.Component{Name: c.Component, ID: c.ID, Running: c.Running, Detail: detail, Started: started, Restarts: c.Attempt}
+}
+
+// kubelet is the kubelet's unit. The connection is made when it is first needed.
+type kubelet struct {
+	unit, healthz string
+
+	mu      sync.Mutex
+	manager *systemd.Manager
+}
+
+func (k *kubelet) connect(ctx context.Context) (*systemd.Manager, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.manager != nil {
+		return k.manager, nil
+	}
+	manager, err := systemd.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	k.manager = manager
+	return manager, nil
+}
+
+func (k *kubelet) close() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.manager != nil {
+		k.manager.Close()
+		k.manager = nil
+	}
+}
+
+func (k *kubelet) State(ctx context.Context) (renew.Component, error) {
+	manager, err := k.connect(ctx)
+	if err != nil {
+		return renew.Component{}, err
+	}
+	unit, err := manager.Unit(ctx, k.unit)
+	if err != nil {
+		return renew.Component{}, err
+	}
+	c := renew.Component{Name: renew.Kubelet, ID: unit.InvocationID, Running: unit.ActiveState == "active",
+		Detail: fmt.Sprintf("%s is %s (%s)", k.unit, unit.ActiveState, unit.SubState), Started: unit.ActiveSince, Restarts: unit.NRestarts}
+	if unit.LoadState == "not-found" {
+		c.Detail = k.unit + " does not exist on this host"
+	}
+	if started, err := runtime.ProcessStart(unit.MainPID); c.Running && err == nil {
+		c.Started = started
+	}
+	return c, nil
+}
+
+func (k *kubelet) Healthy(ctx context.Context) error { return systemd.Healthz(ctx, k.healthz) }
+
+func (k *kubelet) Restart(ctx context.Context) error {
+	manager, err := k.connect(ctx)
+	if err != nil {
+		return err
+	}
+	return manager.Restart(ctx, k.unit)
+}
+
+// health asks components at the addresses that their manifests name.
+type health struct {
+	locate func() (pki.Layout, []error)
+}
+
+func (h health) Await(ctx context.Context, component string, progress func(string)) error {
+	layout, _ := h.locate()
+	url := layout.HealthURL(component)
+	if url == "" {
+		return errors.New("its manifest names no health endpoint")
+	}
+	return runtime.Await(ctx, runtime.Check{Component: component, URL: url}, 50*time.Millisecond, progress)
+}
+
+// etcd is the member on this node, asked with the client certificate that kubeadm
+// made for health checks.
+type etcd struct {
+	locate func() (pki.Layout, []error)
+}
+
+func (e etcd) Peers(ctx context.Context) ([]string, map[string]string, error) {
+	layout, _ := e.locate()
+	if !layout.LocalEtcd {
+		return []string{"external etcd"}, nil, nil
+	}
+	dir := filepath.Join(layout.Root, layout.CertificatesDir, "etcd")
+	return cluster.Etcd{
+		Endpoint:    "https://" + layout.Address(renew.Etcd),
+		Certificate: filepath.Join(dir, "healthcheck-client.crt"),
+		Key:         filepath.Join(dir, "healthcheck-client.key"),
+		CA:          filepath.Join(dir, "ca.crt"),
+	}.Peers(ctx)
+}
+
+// api is the node's own API server, asked with what credentials are at hand.
+type api struct {
+	locate func() (pki.Layout, []error)
+}
+
+func (a api) Configuration(ctx context.Context) ([]byte, error) {
+	layout, _ := a.locate()
+	address := layout.Address(renew.APIServer)
+	if host, _, err := net.SplitHostPort(address); err != nil || host == "" {
+		address = ""
+	}
+	return cluster.API{
+		Kubeconfigs: []string{
+			filepath.Join(layout.Root, layout.KubernetesDir, "admin.conf"),
+			filepath.Join(layout.Root, layout.KubeletKubeconfig),
+		},
+		Address: address,
+	}.Configuration(ctx)
+}

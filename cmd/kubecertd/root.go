@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kubecertd/kubecertd/configs"
+)
+
+// execute is the program.
+func execute(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	return root.ExecuteContext(ctx)
+}
+
+// newRoot makes the command tree.
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "kubecertd",
+		Short: "Keep the certificates of a kubeadm node alive",
+		Long: `kubecertd renews the certificates of a kubeadm node with kubeadm before they run
+out, restarts the components that hold the old ones, and proves that the new
+ones are loaded.
+
+Exit codes: 0 done, or nothing to do; 1 failed; 2 there is something to do (plan);
+3 the command line or the configuration is wrong; 4 nothing was touched because a
+gate is closed or another run is under way.`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.PersistentFlags().StringP("config", "c", "", "configuration file (default "+configs.File+")")
+	root.PersistentFlags().String("root", "", "look at the node whose file system lies under this directory")
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w (see '%s --help')", err, cmd.CommandPath())}
+	})
+	root.AddCommand(newRun(), newStatus(), newPlan(), newRenew(), newHistory(), newConfig(), newVersion())
+	// A wrong number of arguments is a usage error like a wrong flag.
+	for _, c := range append(root.Commands(), root) {
+		if check := c.Args; check != nil {
+			c.Args = func(cmd *cobra.Command, args []string) error {
+				if err := check(cmd, args); err != nil {
+					return usageError{err}
+				}
+				return nil
+			}
+		}
+	}
+	return root
+}
+
+// load reads the configuration as the command line says.
+func load(cmd *cobra.Command) (configs.Config, error) {
+	file, explicit := configs.File, false
+	if named, _ := cmd.Flags().GetString("config"); named != "" {
+		file, explicit = named, true
+	}
+	c, err := configs.Load(file, explicit, nil)
+	if err != nil {
+		return c, usageError{err}
+	}
+	if root, _ := cmd.Flags().GetString("root"); root != "" {
+		c.Paths.Root = root
+	}
+	return c, nil
+}
+
+// outputFlag adds -o with the given formats, the first of them the default.
+func outputFlag(cmd *cobra.Command, formats ...string) {
+	cmd.Flags().StringP("output", "o", formats[0], "one of "+strings.Join(formats, ", "))
+	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
+	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error {
+		if format := output(cmd); !slices.Contains(formats, format) {
+			return usageError{fmt.Errorf("-o %s: not one of %s", format, strings.Join(formats, ", "))}
+		}
+		return nil
+	}
+}
+
+func output(cmd *cobra.Command) string {
+	format, _ := cmd.Flags().GetString("output")
+	return format
+}
+
+// requireRoot refuses what only root can do, before it half succeeds.
+func requireRoot(what string) error {
+	if os.Geteuid() != 0 {
+		return usageError{fmt.Errorf("%s must be run as root: it reads private keys and talks to the container runtime and systemd", what)}
+	}
+	return nil
+}

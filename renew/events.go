@@ -1,0 +1,45 @@
+package renew
+
+import "go.uber.org/zap"
+
+// Message ids of the journal, one for each kind of event (journald's MESSAGE_ID,
+// systemd.journal-fields(7)). They never change meaning.
+const (
+	// EventStarted: the daemon has taken its first complete look.
+	EventStarted = "2df6b3ebb58f44ca971b38316af49697"
+	// EventLooked: a look found nothing to do, or what it found has changed.
+	EventLooked = "2702422980c246a7bd2a058429f6f20f"
+	// EventPlanned: a look found something to do.
+	EventPlanned = "7a9cae8b63974c6096fb92e6df0cb327"
+	// EventBlocked: there is something to do and a gate is closed.
+	EventBlocked = "b5279d2689694488af756f18e0f43b72"
+	// EventRunStarted: a run begins.
+	EventRunStarted = "2582c8caa11c48fb843f14569e9cc715"
+	// EventRenewed: a certificate is new on disk and validated.
+	EventRenewed = "0c3cd0764d4e4be8be351f12eba555f3"
+	// EventRenewFailed: a certificate could not be renewed.
+	EventRenewFailed = "d5491de3469046c2a025e79e173355da"
+	// EventRestarting: a component is about to be stopped.
+	EventRestarting = "89aa50fd6af04588a525fc3f1169a31d"
+	// EventRestarted: a component runs anew and is healthy.
+	EventRestarted = "2549f7f068f94198ae7ac37eecc08eb8"
+	// EventRestartFailed: a component did not come back.
+	EventRestartFailed = "12410526afa9410db1c02f59f06bf570"
+	// EventProven: every holder has loaded what is on disk.
+	EventProven = "ab9a6f6d3934487ebae49a6bdf73123a"
+	// EventRunDone: a run has ended as planned.
+	EventRunDone = "f411448439d04fdf9f337caca8c1c82e"
+	// EventRunFailed: a run has failed.
+	EventRunFailed = "9692ad2ea923459dbde150c173579602"
+	// EventConfiguration: the cluster configuration was remembered, or could not be.
+	EventConfiguration = "a97fc31eb46043249c62c2e3bf32a482"
+	// EventReloaded: the configuration was read again, or kept because the new one is wrong.
+	EventReloaded = "9fcce18d45ad46439fc33726dd868be9"
+	// EventNotice: something is wrong that kubecertd does not cure.
+	EventNotice = "b09afcf2e62c4567919eb60565db15b7"
+	// EventStopping: the daemon ends.
+	EventStopping = "89cc7a0b2f674e56bae9152c6f2195d4"
+)
+
+// event is the field that marks a log line with its kind.
+func event(id string) zap.Field { return zap.String("message_id", id) }

@@ -1,0 +1,90 @@
+package renew
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Look is one look at the node and what follows from it.
+type Look struct {
+	Observation Observation `json:"observation"`
+	Proofs      []Proof     `json:"proofs"`
+	Plan        Plan        `json:"plan"`
+}
+
+// Stale names the components that are proven not to have loaded what is on disk.
+func (l Look) Stale() []string {
+	var names []string
+	for _, p := range l.Proofs {
+		if p.Verdict == Stale && !slices.Contains(names, p.Component) {
+			names = append(names, p.Component)
+		}
+	}
+	return names
+}
+
+// Look observes the node, decides, and asks the gates that files and ports cannot
+// answer for. It changes nothing.
+func (n *Node) Look(ctx context.Context, wish Wish) Look {
+	o := n.Observe(ctx, n.Now())
+	l := Look{Observation: o, Proofs: Prove(o), Plan: Decide(o, n.Policy, wish)}
+	if l.Plan.Work() {
+		n.gate(ctx, &l.Plan)
+	}
+	return l
+}
+
+// gate asks what only matters when there is something to do.
+func (n *Node) gate(ctx context.Context, p *Plan) {
+	n.alive()
+	if len(p.Renew) > 0 {
+		if _, err := n.Kubeadm.Version(ctx); err != nil {
+			p.close("kubeadm", err, "kubeadm renews the certificates; without it nothing is touched")
+		}
+		if err := n.Remember(ctx); err != nil {
+			if _, remembered := n.configuration(); remembered != nil {
+				p.close("cluster-configuration", fmt.Errorf("%w; %w", remembered, err),
+					"kubeadm would fall back to its own defaults: make the API server reachable once, or put the cluster's ClusterConfiguration into "+n.State.path(configurationFile))
+			}
+		}
+	}
+	if len(p.Restart) == 0 {
+		return
+	}
+	if !p.blockedBy("kubelet") && !p.blockedBy("systemd") {
+		if err := n.Kubelet.Healthy(ctx); err != nil {
+			p.close("kubelet", err, "no container is stopped that nobody would bring back: journalctl -u kubelet")
+		}
+	}
+	if !p.restarts(Etcd) && !p.restarts(APIServer) {
+		return
+	}
+	peers, unhealthy, err := n.Etcd.Peers(ctx)
+	switch {
+	case err != nil && p.restarts(Etcd):
+		p.close("etcd", err, "etcd must be healthy before it is restarted: crictl logs of the etcd container")
+	case len(unhealthy) > 0:
+		var names []string
+		for name, why := range unhealthy {
+			names = append(names, name+" ("+why+")")
+		}
+		slices.Sort(names)
+		p.close("etcd", fmt.Errorf("other members of this cluster's etcd are not healthy: %s", strings.Join(names, ", ")),
+			"stopping this one could cost the quorum: repair the other members first")
+	}
+	p.Alone = err == nil && len(peers) == 0
+}
+
+func (p *Plan) close(name string, err error, remedy string) {
+	p.Blocked = append(p.Blocked, Gate{name, err.Error(), remedy})
+}
+
+func (p Plan) restarts(component string) bool {
+	return slices.ContainsFunc(p.Restart, func(r Restart) bool { return r.Component == component })
+}
+
+func (p Plan) blockedBy(gate string) bool {
+	return slices.ContainsFunc(p.Blocked, func(g Gate) bool { return g.Name == gate })
+}

@@ -1,0 +1,230 @@
+package renew
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/kubecertd/kubecertd/pki"
+)
+
+// Loop is the daemon: look, and act if there is anything to do, for ever.
+type Loop struct {
+	Node *Node
+	// Interval is how often the node is looked at without being woken. The timer
+	// alone is right; everything that wakes the loop only makes it earlier.
+	Interval time.Duration
+	// Retry is how soon it looks again after a closed gate or a failed run. After
+	// failed runs it doubles, up to Interval.
+	Retry time.Duration
+	// Wake wakes the loop, with the reason: a file has changed.
+	Wake <-chan string
+	// Reload is called on the loop's own goroutine between two looks when a signal
+	// arrives on Hangup; it may change Node, Interval and Retry.
+	Hangup <-chan os.Signal
+	Reload func(*Loop)
+	// Watch is told after each look which directories to watch.
+	Watch func(directories []string)
+	// Notify is told what to show to the service manager.
+	Notify notifier
+
+	failures int
+	last     string // what the last look found, so that each finding is said once
+	notices  map[string]bool
+	ready    bool
+}
+
+// notifier is the service manager (sd_notify(3)).
+type notifier interface {
+	Ready()
+	Status(text string)
+	Watchdog()
+	Stopping()
+	WatchdogInterval() (time.Duration, bool)
+}
+
+// Run looks and acts until the context is cancelled.
+func (l *Loop) Run(ctx context.Context) error {
+	var watchdog <-chan time.Time
+	if interval, on := l.Notify.WatchdogInterval(); on {
+		// sd_watchdog_enabled(3) recommends half the time.
+		ticker := time.NewTicker(interval / 2)
+		defer ticker.Stop()
+		watchdog = ticker.C
+	}
+	trigger := "start"
+	for {
+		next := time.NewTimer(l.look(ctx, trigger))
+		trigger = ""
+		for trigger == "" {
+			select {
+			case <-ctx.Done():
+				next.Stop()
+				l.Notify.Stopping()
+				l.Node.Log.Info("stopping", event(EventStopping), zap.String("cause", context.Cause(ctx).Error()))
+				return nil
+			case <-next.C:
+				trigger = "timer"
+			case why := <-l.Wake:
+				trigger = why
+			case <-l.Hangup:
+				l.Reload(l)
+				trigger = "reload"
+			case <-watchdog:
+				l.Notify.Watchdog()
+			}
+		}
+		next.Stop()
+	}
+}
+
+// look looks once, acts if there is anything to do, and says how long to wait.
+func (l *Loop) look(ctx context.Context, trigger string) time.Duration {
+	n := l.Node
+	n.Alive = l.Notify.Watchdog
+	n.alive()
+	seen := n.Look(ctx, Wish{})
+	l.say(seen, trigger)
+	l.Notify.Status(status(seen))
+	if !l.ready {
+		l.ready = true
+		l.Notify.Ready()
+	}
+	if l.Watch != nil {
+		layout, _ := n.Locate()
+		l.Watch(layout.Directories())
+	}
+	wait := l.Interval
+	switch {
+	case len(seen.Plan.Blocked) > 0:
+		wait = min(l.Retry, l.Interval)
+	case seen.Plan.Work():
+		wait = l.act(ctx, trigger)
+	default:
+		l.failures = 0
+		if seen.Observation.ControlPlane {
+			if err := n.Remember(ctx); err != nil {
+				l.notice(err.Error())
+			}
+		}
+	}
+	if next := seen.Plan.Next; !next.IsZero() {
+		wait = min(wait, max(next.Sub(n.Now()), time.Second))
+	}
+	return wait
+}
+
+// act carries out what the look found, and looks again.
+func (l *Loop) act(ctx context.Context, trigger string) time.Duration {
+	n := l.Node
+	_, _, err := n.Act(ctx, Wish{}, trigger)
+	if ctx.Err() != nil {
+		return l.Interval
+	}
+	var blocked *BlockedError
+	var locked *LockedError
+	switch {
+	case err == nil:
+		l.failures = 0
+	case errors.As(err, &blocked), errors.As(err, &locked):
+		n.Log.Warn("not now", event(EventBlocked), zap.Error(err))
+		return min(l.Retry, l.Interval)
+	default:
+		l.failures++
+	}
+	after := n.Look(ctx, Wish{})
+	l.say(after, "run")
+	l.Notify.Status(status(after))
+	if l.failures == 0 && !after.Plan.Work() {
+		return l.Interval
+	}
+	wait := l.Retry << min(max(l.failures-1, 0), 16)
+	return min(wait, l.Interval)
+}
+
+// say logs what a look found: every decision once, and "nothing due" too.
+func (l *Loop) say(seen Look, trigger string) {
+	plan, log := seen.Plan, l.Node.Log
+	for _, text := range plan.Notices {
+		l.notice(text)
+	}
+	for _, p := range seen.Observation.Problems {
+		l.notice(p.What + ": " + p.Err)
+	}
+	summary := status(seen)
+	finding := fmt.Sprint(names(plan.Renew), components(plan.Restart), plan.Blocked, plan.Next)
+	fields := []zap.Field{zap.String("trigger", trigger), zap.String("summary", summary)}
+	if finding == l.last {
+		log.Debug("looked, nothing new", fields...)
+		return
+	}
+	l.last = finding
+	for _, d := range plan.Decisions {
+		c, _ := seen.Observation.Certificate(d.Certificate)
+		log.Debug("decided", zap.String("certificate", d.Certificate), zap.String("state", string(d.State)),
+			zap.Time("not_after", c.NotAfter), zap.String("reason", d.Reason))
+	}
+	switch {
+	case len(plan.Blocked) > 0:
+		for _, g := range plan.Blocked {
+			log.Warn("blocked", append(fields, event(EventBlocked), zap.String("gate", g.Name), zap.String("reason", g.Reason), zap.String("remedy", g.Remedy))...)
+		}
+	case plan.Work():
+		for _, r := range plan.Renew {
+			log.Info("certificate is due", event(EventPlanned), zap.String("certificate", r.Certificate), zap.Time("not_after", r.NotAfter), zap.String("reason", r.Reason))
+		}
+		for _, r := range plan.Restart {
+			log.Info("component is to be restarted", event(EventPlanned), zap.String("component", r.Component), zap.String("reason", r.Reason))
+		}
+	default:
+		log.Info("nothing due", append(fields, event(EventLooked), zap.Time("next", plan.Next), zap.String("next_reason", plan.NextReason))...)
+	}
+}
+
+// notice says something that is wrong once, and again only after it was gone.
+func (l *Loop) notice(text string) {
+	if l.notices == nil {
+		l.notices = map[string]bool{}
+	}
+	if l.notices[text] {
+		return
+	}
+	// Reasons carry times that move; a bounded memory of them is enough to keep the
+	// journal readable.
+	if len(l.notices) > 200 {
+		clear(l.notices)
+	}
+	l.notices[text] = true
+	l.Node.Log.Warn("needs attention", event(EventNotice), zap.String("reason", text))
+}
+
+// status is the one line that systemctl status shows.
+func status(seen Look) string {
+	var first pki.Certificate
+	for _, c := range seen.Observation.Certificates {
+		if c.Leaf != nil && c.Kind != pki.CA && (first.Leaf == nil || c.NotAfter.Before(first.NotAfter)) {
+			first = c
+		}
+	}
+	text := "no certificates found"
+	if first.Leaf != nil {
+		text = fmt.Sprintf("%s expires first, %s", first.Name, first.NotAfter.UTC().Format(timeLayout))
+	}
+	switch plan := seen.Plan; {
+	case len(plan.Blocked) > 0:
+		return fmt.Sprintf("blocked by %s; %s", plan.Blocked[0].Name, text)
+	case len(plan.Renew) > 0:
+		return fmt.Sprintf("%d to renew: %s; %s", len(plan.Renew), strings.Join(names(plan.Renew), ", "), text)
+	case len(plan.Restart) > 0:
+		return fmt.Sprintf("to restart: %s; %s", strings.Join(components(plan.Restart), ", "), text)
+	case !plan.Next.IsZero():
+		return fmt.Sprintf("nothing due until %s; %s", plan.Next.UTC().Format(timeLayout), text)
+	default:
+		return text
+	}
+}

@@ -1,0 +1,138 @@
+package renew_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/zap"
+
+	"github.com/kubecertd/kubecertd/pki"
+	"github.com/kubecertd/kubecertd/renew"
+)
+
+// emptyHost is a host without certificates, whose looks are counted.
+type emptyHost struct {
+	start time.Time
+	looks []time.Duration
+}
+
+func (h *emptyHost) List(context.Context) ([]renew.Component, error) {
+	h.looks = append(h.looks, time.Since(h.start))
+	return nil, nil
+}
+
+func (*emptyHost) Stop(context.Context, renew.Component, time.Duration) (renew.Stopped, error) {
+	return renew.Stopped{}, errors.New("nothing may be stopped here")
+}
+
+func (*emptyHost) AwaitSuccessor(context.Context, renew.Component, func(string)) (renew.Component, error) {
+	return renew.Component{}, errors.New("nothing may be awaited here")
+}
+
+func (*emptyHost) State(context.Context) (renew.Component, error) {
+	return renew.Component{Name: renew.Kubelet, Running: true}, nil
+}
+func (*emptyHost) Healthy(context.Context) error { return nil }
+func (*emptyHost) Restart(context.Context) error { return errors.New("nothing may be restarted here") }
+
+// manager records what the service manager is told.
+type manager struct {
+	said     []string
+	pings    atomic.Int64
+	interval time.Duration
+}
+
+func (m *manager) Ready()        { m.said = append(m.said, "ready") }
+func (m *manager) Status(string) { m.said = append(m.said, "status") }
+func (m *manager) Watchdog()     { m.pings.Add(1) }
+func (m *manager) Stopping()     { m.said = append(m.said, "stopping") }
+func (m *manager) WatchdogInterval() (time.Duration, bool) {
+	return m.interval, m.interval > 0
+}
+
+// loop runs a loop on an empty host in a bubble of its own time, and returns it
+// stopped.
+func loop(t *testing.T, m *manager, change func(*renew.Loop), meanwhile func()) *emptyHost {
+	t.Helper()
+	host := &emptyHost{start: time.Now()}
+	l := &renew.Loop{
+		Node: &renew.Node{
+			Locate:     func() (pki.Layout, []error) { return pki.Layout{}, nil },
+			Containers: host, Kubelet: host, Log: zap.NewNop(), Now: time.Now,
+			Policy: renew.DefaultPolicy, State: renew.State{Dir: t.TempDir()},
+		},
+		Interval: 12 * time.Hour, Retry: time.Minute, Notify: m,
+	}
+	change(l)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- l.Run(ctx) }()
+	meanwhile()
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("the loop ended with %v", err)
+	}
+	return host
+}
+
+func TestLoopTimerAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &manager{}
+		host := loop(t, m, func(*renew.Loop) {}, func() { time.Sleep(25 * time.Hour) })
+		if diff := cmp.Diff([]time.Duration{0, 12 * time.Hour, 24 * time.Hour}, host.looks); diff != "" {
+			t.Errorf("looks (-want +got):\n%s", diff)
+		}
+		if diff := cmp.Diff([]string{"status", "ready", "status", "status", "stopping"}, m.said); diff != "" {
+			t.Errorf("told the service manager (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestLoopWoken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		wake := make(chan string)
+		host := loop(t, &manager{}, func(l *renew.Loop) { l.Wake = wake }, func() {
+			time.Sleep(time.Hour)
+			wake <- "apiserver.crt changed"
+			time.Sleep(12*time.Hour + time.Minute)
+		})
+		if diff := cmp.Diff([]time.Duration{0, time.Hour, 13 * time.Hour}, host.looks); diff != "" {
+			t.Errorf("looks (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestLoopReload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hangup := make(chan os.Signal)
+		host := loop(t, &manager{}, func(l *renew.Loop) {
+			l.Hangup = hangup
+			l.Reload = func(l *renew.Loop) { l.Interval = time.Hour }
+		}, func() {
+			time.Sleep(30 * time.Minute)
+			hangup <- syscall.SIGHUP
+			time.Sleep(61 * time.Minute)
+		})
+		if diff := cmp.Diff([]time.Duration{0, 30 * time.Minute, 90 * time.Minute}, host.looks); diff != "" {
+			t.Errorf("looks (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestLoopWatchdog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &manager{interval: 3 * time.Minute}
+		loop(t, m, func(*renew.Loop) {}, func() { time.Sleep(time.Hour) })
+		// Twice an interval, as sd_watchdog_enabled(3) recommends, besides the looks' own.
+		if pings := m.pings.Load(); pings < 39 || pings > 45 {
+			t.Errorf("%d pings in an hour, want one each 90 seconds", pings)
+		}
+	})
+}

@@ -1,0 +1,98 @@
+package renew
+
+import (
+	"context"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/kubecertd/kubecertd/pki"
+)
+
+// Node is one host of a cluster: everything the flow looks at and acts on. Its
+// fields are set once, before use.
+type Node struct {
+	// Locate says where the certificates lie; asked at each look, because a
+	// manifest may have changed.
+	Locate     func() (pki.Layout, []error)
+	Containers containers
+	Kubelet    kubelet
+	Health     health
+	Etcd       etcd
+	Cluster    clusterConfiguration
+	Kubeadm    Kubeadm
+	Policy     Policy
+	Restarts   RestartOptions
+	State      State
+	Log        *zap.Logger
+	// Now is the clock. Nothing else in this package reads one.
+	Now func() time.Time
+	// Alive is called while a run waits, so that the watchdog knows a slow step
+	// from a hung loop. It may be nil.
+	Alive func()
+}
+
+// RestartOptions are the times that a restart is given.
+type RestartOptions struct {
+	// Grace is how long a component may take to leave after SIGTERM, by name.
+	Grace map[string]time.Duration
+	// GraceAlone replaces kube-apiserver's grace on a node without a peer. Its
+	// listener is closed at once and watches never end, so that every second of
+	// grace is a second of outage that serves nobody.
+	GraceAlone time.Duration
+	// Back is how long a container may take to be started again by the kubelet.
+	Back time.Duration
+	// Healthy is how long a component may take to answer its health endpoint.
+	Healthy time.Duration
+	// Kubelet is how long the restart of the kubelet's unit may take.
+	Kubelet time.Duration
+}
+
+// containers are the static pods of this node.
+type containers interface {
+	// List returns the newest container of every static pod.
+	List(ctx context.Context) ([]Component, error)
+	// Stop sends SIGTERM, and SIGKILL after the grace; never to the same container
+	// twice.
+	Stop(ctx context.Context, c Component, grace time.Duration) (Stopped, error)
+	// AwaitSuccessor waits until another container of the same pod runs.
+	AwaitSuccessor(ctx context.Context, old Component, progress func(string)) (Component, error)
+}
+
+// Stopped says how a container left.
+type Stopped struct {
+	Took   time.Duration
+	Killed bool // it did not leave within its grace
+}
+
+// kubelet is the unit that brings the containers back.
+type kubelet interface {
+	State(ctx context.Context) (Component, error)
+	Healthy(ctx context.Context) error
+	Restart(ctx context.Context) error
+}
+
+// health asks the components themselves.
+type health interface {
+	// Await polls a component's health endpoint until it answers well.
+	Await(ctx context.Context, component string, progress func(string)) error
+}
+
+// etcd knows who else shares this node's etcd.
+type etcd interface {
+	// Peers returns the other voting members, and why one of them cannot be relied
+	// on; none where this node is the only member or has no etcd.
+	Peers(ctx context.Context) (peers []string, unhealthy map[string]string, err error)
+}
+
+// clusterConfiguration is what kubeadm stored in the cluster.
+type clusterConfiguration interface {
+	// Configuration returns kubeadm's ClusterConfiguration as YAML.
+	Configuration(ctx context.Context) ([]byte, error)
+}
+
+func (n *Node) alive() {
+	if n.Alive != nil {
+		n.Alive()
+	}
+}

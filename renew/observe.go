@@ -1,0 +1,157 @@
+package renew
+
+import (
+	"context"
+	"time"
+
+	"github.com/kubecertd/kubecertd/pki"
+)
+
+// Component is a process that holds certificates, as it runs now.
+type Component struct {
+	Name string `json:"name"`
+	// ID is what changes when the component is restarted: the container's id, or
+	// the unit's invocation id.
+	ID string `json:"id,omitempty"`
+	// Running says that the process is there. Detail says how it is in words:
+	// "running", "exited with 1", "active (running)".
+	Running bool   `json:"running"`
+	Detail  string `json:"detail,omitempty"`
+	// Started is when the process started, from the process itself where it can be
+	// read; zero when unknown.
+	Started time.Time `json:"started,omitzero"`
+	// Restarts is how often the component was started before, as far as its
+	// supervisor remembers.
+	Restarts uint32 `json:"restarts"`
+}
+
+// Observation is everything one look saw. Decide and Prove are pure functions
+// of it.
+type Observation struct {
+	At           time.Time         `json:"at"`
+	ControlPlane bool              `json:"controlPlane"`
+	Certificates []pki.Certificate `json:"certificates"`
+	Served       []pki.Served      `json:"served,omitempty"`
+	Components   []Component       `json:"components"`
+	// Problems are the parts of the node that could not be looked at, and why. What
+	// depends on them is unknown, not fine.
+	Problems []Problem `json:"problems,omitempty"`
+}
+
+// Problem is something that could not be observed.
+type Problem struct {
+	What string `json:"what"` // "containers", "kubelet", "paths"
+	Err  string `json:"error"`
+}
+
+// Component finds a component by name.
+func (o Observation) Component(name string) (Component, bool) {
+	for _, c := range o.Components {
+		if c.Name == name {
+			return c, true
+		}
+	}
+	return Component{}, false
+}
+
+// Certificate finds a certificate by name.
+func (o Observation) Certificate(name string) (pki.Certificate, bool) {
+	for _, c := range o.Certificates {
+		if c.Name == name {
+			return c, true
+		}
+	}
+	return pki.Certificate{}, false
+}
+
+// problem is what went wrong when looking at something; empty when nothing did.
+func (o Observation) problem(what string) string {
+	for _, p := range o.Problems {
+		if p.What == what {
+			return p.Err
+		}
+	}
+	return ""
+}
+
+// served finds the answer of the port that shows a certificate.
+func (o Observation) served(component, certificate string) (pki.Served, bool) {
+	for _, s := range o.Served {
+		if s.Endpoint.Component == component && s.Endpoint.Certificate == certificate {
+			return s, true
+		}
+	}
+	return pki.Served{}, false
+}
+
+// What an Observation's Problem can be about.
+const (
+	problemContainers = "containers"
+	problemKubelet    = "kubelet"
+	problemPaths      = "paths"
+)
+
+// ObserveDisk looks at files only: no port, socket or process is asked.
+func (n *Node) ObserveDisk(now time.Time) Observation {
+	layout, problems := n.Locate()
+	o := Observation{At: now, ControlPlane: layout.ControlPlane, Certificates: layout.Read(now)}
+	for _, p := range problems {
+		o.Problems = append(o.Problems, Problem{problemPaths, p.Error()})
+	}
+	return o
+}
+
+// Observe looks at everything: files, ports, containers and the kubelet's unit.
+// It always ends, within the deadlines of its parts (about two seconds), however
+// broken the node is.
+func (n *Node) Observe(ctx context.Context, now time.Time) Observation {
+	ctx, cancel := context.WithTimeout(ctx, observeDeadline)
+	defer cancel()
+
+	layout, problems := n.Locate()
+	served := make(chan []pki.Served, 1)
+	go func() { served <- pki.ProbeAll(ctx, layout.Endpoints()) }()
+	type seen struct {
+		components []Component
+		err        error
+	}
+	pods := make(chan seen, 1)
+	go func() {
+		components, err := n.Containers.List(ctx)
+		pods <- seen{components, err}
+	}()
+	kubelet, kubeletErr := n.Kubelet.State(ctx)
+
+	o := Observation{At: now, ControlPlane: layout.ControlPlane, Certificates: layout.Read(now)}
+	for _, p := range problems {
+		o.Problems = append(o.Problems, Problem{problemPaths, p.Error()})
+	}
+	static := <-pods
+	if static.err != nil {
+		o.Problems = append(o.Problems, Problem{problemContainers, static.err.Error()})
+	}
+	o.Components = append(o.Components, ordered(static.components)...)
+	if kubeletErr != nil {
+		o.Problems = append(o.Problems, Problem{problemKubelet, kubeletErr.Error()})
+	} else {
+		o.Components = append(o.Components, kubelet)
+	}
+	o.Served = <-served
+	return o
+}
+
+// observeDeadline bounds one look at sockets and ports.
+const observeDeadline = 1800 * time.Millisecond
+
+// ordered keeps the components that hold certificates of ours, in restart order.
+func ordered(components []Component) []Component {
+	var kept []Component
+	for _, name := range Order {
+		for _, c := range components {
+			if c.Name == name {
+				kept = append(kept, c)
+			}
+		}
+	}
+	return kept
+}

@@ -1,0 +1,203 @@
+package renew
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/kubecertd/kubecertd/pki"
+)
+
+// Plan is what would be done now, and why.
+type Plan struct {
+	At      time.Time `json:"at"`
+	Renew   []Renewal `json:"renew"`
+	Restart []Restart `json:"restart"`
+	// Blocked are the gates that are closed. While there is one, nothing of the
+	// plan is carried out.
+	Blocked []Gate `json:"blocked"`
+	// Notices are what is wrong and cannot be cured by this plan.
+	Notices []string `json:"notices,omitempty"`
+	// Alone says that no other control-plane node shares this node's etcd, so that
+	// there is no quorum to protect and etcd and kube-apiserver go down together.
+	Alone bool `json:"alone"`
+	// Next is when the next certificate becomes due; zero when none ever will.
+	Next       time.Time `json:"next,omitzero"`
+	NextReason string    `json:"nextReason,omitempty"`
+	// Decisions is the policy's word on every certificate, in their order.
+	Decisions []Decided `json:"decisions"`
+}
+
+// Decided is the decision about one certificate.
+type Decided struct {
+	Certificate string `json:"certificate"`
+	Decision
+}
+
+// Renewal is one certificate to be renewed.
+type Renewal struct {
+	Certificate string    `json:"certificate"`
+	Path        string    `json:"path"`
+	NotAfter    time.Time `json:"notAfter"`
+	Reason      string    `json:"reason"`
+}
+
+// Restart is one component to be restarted.
+type Restart struct {
+	Component string `json:"component"`
+	Reason    string `json:"reason"`
+}
+
+// Gate is a condition that must hold before anything is touched. Only closed
+// gates are listed.
+type Gate struct {
+	Name   string `json:"name"`
+	Reason string `json:"reason"`
+	// Remedy is what the operator can do.
+	Remedy string `json:"remedy"`
+}
+
+// Wish is what a person asked for beyond what is due.
+type Wish struct {
+	All   bool     // every certificate that kubeadm renews
+	Names []string // these certificates
+}
+
+func (w Wish) wants(name string) bool { return w.All || slices.Contains(w.Names, name) }
+
+// Work says whether the plan holds anything to do.
+func (p Plan) Work() bool { return len(p.Renew)+len(p.Restart) > 0 }
+
+// Decide says what would be done now about what was observed. It is a pure
+// function: the gates that only the node can answer for are added by Node.Plan.
+func Decide(o Observation, policy Policy, wish Wish) Plan {
+	p := Plan{At: o.At, Renew: []Renewal{}, Restart: []Restart{}, Blocked: []Gate{}}
+	proofs := Prove(o)
+
+	for _, c := range o.Certificates {
+		d := policy.Decide(c, o.At)
+		if c.Renewer == pki.Kubeadm && c.CAKeyHere && c.Leaf != nil && !d.Renew && wish.wants(c.Name) {
+			d.Renew, d.Reason = true, "asked for; "+d.Reason
+		}
+		p.Decisions = append(p.Decisions, Decided{c.Name, d})
+		switch {
+		case d.Renew:
+			p.Renew = append(p.Renew, Renewal{c.Name, c.Path, c.NotAfter, d.Reason})
+		case !d.At.IsZero() && (p.Next.IsZero() || d.At.Before(p.Next)):
+			p.Next, p.NextReason = d.At, c.Name+" becomes due"
+		}
+		if notice := notice(c, d); notice != "" {
+			p.Notices = append(p.Notices, notice)
+		}
+	}
+
+	for _, name := range Order {
+		component, _ := o.Component(name)
+		if !component.Running {
+			continue // whoever starts it will start it with what is on disk
+		}
+		if reason := restartReason(o, proofs, p.Renew, name); reason != "" {
+			p.Restart = append(p.Restart, Restart{name, reason})
+		}
+	}
+	if p.Work() {
+		p.Blocked = append(p.Blocked, gates(o, p)...)
+	}
+	for _, proof := range proofs {
+		if proof.Verdict == Stale && !proof.Older {
+			p.Notices = append(p.Notices, fmt.Sprintf(
+				"%s has not loaded %s (%s) although it started after the file was written: restarting would not help; compare the paths in its manifest",
+				proof.Component, proof.Certificate, proof.Evidence))
+		}
+	}
+	return p
+}
+
+// notice is what a person must be told about a certificate that the plan does not
+// renew.
+func notice(c pki.Certificate, d Decision) string {
+	if d.Renew || (c.State == pki.Missing && c.Optional) {
+		return ""
+	}
+	switch d.State {
+	case pki.Missing, pki.Invalid, pki.Expired:
+		return fmt.Sprintf("%s is %s: %s (%s)", c.Name, d.State, d.Reason, c.Path)
+	case pki.Due:
+		return fmt.Sprintf("%s is due and cannot be renewed here: %s (%s)", c.Name, d.Reason, c.Path)
+	default:
+		return ""
+	}
+}
+
+// restartReason says why a component is to be restarted, or "" if it is not.
+func restartReason(o Observation, proofs []Proof, renewals []Renewal, component string) string {
+	var renewed []string
+	for _, r := range renewals {
+		if slices.Contains(Holders(r.Certificate), component) {
+			renewed = append(renewed, r.Certificate)
+		}
+	}
+	if len(renewed) > 0 {
+		return "holds " + strings.Join(renewed, ", ")
+	}
+	return wanted(o, proofs, component)
+}
+
+// gates are the conditions that follow from what was observed.
+func gates(o Observation, p Plan) []Gate {
+	var closed []Gate
+	for _, ca := range o.Certificates {
+		// An expired CA signs, and what it signs is worthless: kubeadm warns and goes
+		// on (kubeadm: phases/certs/renewal/manager.go).
+		if ca.Kind == pki.CA && ca.State != pki.OK && ca.State != pki.External && signs(o, p, ca.Name) {
+			closed = append(closed, Gate{"ca " + ca.Name, fmt.Sprintf("%s is %s: %s", ca.Path, ca.State, ca.Reason),
+				"replace the CA: https://kubernetes.io/docs/tasks/tls/manual-rotation-of-ca-certificates/"})
+		}
+	}
+	if why := o.problem(problemKubelet); why != "" {
+		closed = append(closed, Gate{"systemd", why,
+			"the kubelet's unit cannot be asked: is systemd's D-Bus there? (systemctl status dbus)"})
+	} else if kubelet, ok := o.Component(Kubelet); !ok || !kubelet.Running {
+		closed = append(closed, Gate{"kubelet", "the kubelet is not active: " + kubelet.Detail,
+			"no container is stopped that nobody would bring back: systemctl start kubelet; journalctl -u kubelet"})
+	}
+	// A kubelet whose own certificate has run out cannot start again, and would not
+	// be missed until it had to (kubelet: certificate/bootstrap/bootstrap.go).
+	if c, ok := o.Certificate("kubelet-client"); ok && c.State != pki.OK && c.State != pki.External {
+		closed = append(closed, Gate{"kubelet-client", fmt.Sprintf("the kubelet's client certificate is %s: %s", c.State, c.Reason),
+			"a kubelet that could not start again is never stopped: repair " + c.Path + " first (https://kubernetes.io/docs/setup/production-environment/tools/kubeadm/troubleshooting-kubeadm/#kubelet-client-cert)"})
+	}
+	if why := o.problem(problemContainers); why != "" {
+		closed = append(closed, Gate{"containers", why, "the container runtime must answer before anything is touched: systemctl status containerd"})
+	} else if slices.ContainsFunc(p.Restart, func(r Restart) bool { return r.Component != Kubelet }) || len(p.Renew) > 0 {
+		for _, name := range missing(o) {
+			closed = append(closed, Gate{"component " + name, name + " has a manifest but is not running",
+				"it must run before anything else is restarted: crictl ps -a; journalctl -u kubelet"})
+		}
+	}
+	return closed
+}
+
+// signs says whether the CA would have to sign something of the plan.
+func signs(o Observation, p Plan, ca string) bool {
+	return slices.ContainsFunc(p.Renew, func(r Renewal) bool {
+		c, _ := o.Certificate(r.Certificate)
+		return c.CA == ca
+	})
+}
+
+// missing names the static pods that hold certificates here and do not run.
+func missing(o Observation) []string {
+	var names []string
+	for _, h := range Holdings {
+		c, here := o.Certificate(h.Certificate)
+		if h.Component == Kubelet || !here || c.State == pki.Missing || slices.Contains(names, h.Component) {
+			continue
+		}
+		if component, _ := o.Component(h.Component); !component.Running {
+			names = append(names, h.Component)
+		}
+	}
+	return names
+}

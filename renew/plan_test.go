@@ -1,0 +1,351 @@
+package renew_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/kubecertd/kubecertd/pki"
+	"github.com/kubecertd/kubecertd/renew"
+)
+
+// healthy is a one-node control plane on which nothing is due and everything is
+// loaded: certificates written 100 days ago, processes started 99 days ago.
+func healthy() renew.Observation {
+	o := renew.Observation{At: now, ControlPlane: true}
+	written := now.Add(-100 * day)
+	add := func(name, ca string, renewer pki.Renewer) {
+		c := leaf(written, now.Add(265*day))
+		c.Name, c.CA, c.Renewer, c.SHA256 = name, ca, renewer, name+"-sha256"
+		c.Path = "/etc/kubernetes/" + name
+		o.Certificates = append(o.Certificates, c)
+	}
+	for _, name := range []string{"admin.conf", "apiserver", "apiserver-kubelet-client", "controller-manager.conf", "scheduler.conf"} {
+		add(name, "ca", pki.Kubeadm)
+	}
+	add("apiserver-etcd-client", "etcd-ca", pki.Kubeadm)
+	add("etcd-healthcheck-client", "etcd-ca", pki.Kubeadm)
+	add("etcd-peer", "etcd-ca", pki.Kubeadm)
+	add("etcd-server", "etcd-ca", pki.Kubeadm)
+	add("front-proxy-client", "front-proxy-ca", pki.Kubeadm)
+	add("kubelet-client", "ca", pki.Kubelet)
+	add("kubelet-server", "", pki.Nobody)
+	for _, name := range []string{"ca", "etcd-ca", "front-proxy-ca"} {
+		add(name, "", pki.Nobody)
+		o.Certificates[len(o.Certificates)-1].Kind = pki.CA
+	}
+	for _, name := range renew.Order {
+		o.Components = append(o.Components, renew.Component{Name: name, ID: name + "-1", Running: true, Started: now.Add(-99 * day)})
+	}
+	for component, certificate := range map[string]string{renew.Etcd: "etcd-server", renew.APIServer: "apiserver", renew.Kubelet: "kubelet-server"} {
+		o.Served = append(o.Served, pki.Served{
+			Endpoint: pki.Endpoint{Component: component, Certificate: certificate, Address: "127.0.0.1:1"}, SHA256: certificate + "-sha256"})
+	}
+	return o
+}
+
+// certificate changes one certificate of an observation.
+func certificate(o *renew.Observation, name string, change func(*pki.Certificate)) {
+	for i := range o.Certificates {
+		if o.Certificates[i].Name == name {
+			change(&o.Certificates[i])
+		}
+	}
+}
+
+func component(o *renew.Observation, name string, change func(*renew.Component)) {
+	for i := range o.Components {
+		if o.Components[i].Name == name {
+			change(&o.Components[i])
+		}
+	}
+}
+
+func due(c *pki.Certificate) { c.NotAfter = now.Add(10 * day) }
+
+func expired(c *pki.Certificate) {
+	c.NotAfter, c.State, c.Reason = now.Add(-day), pki.Expired, "expired 1d ago"
+}
+
+// rewritten is a certificate that somebody renewed an hour ago.
+func rewritten(c *pki.Certificate) {
+	c.Changed, c.NotAfter, c.SHA256 = now.Add(-time.Hour), now.Add(365*day), "new"
+}
+
+func TestDecide(t *testing.T) {
+	tests := []struct {
+		name    string
+		change  func(*renew.Observation)
+		wish    renew.Wish
+		renew   []string
+		restart []string
+		blocked []string
+		notice  string // contained in one of the notices; empty: no notices
+	}{
+		{name: "nothing due", change: func(*renew.Observation) {}},
+		{
+			name:   "one certificate without a holder",
+			change: func(o *renew.Observation) { certificate(o, "admin.conf", due) },
+			renew:  []string{"admin.conf"},
+		},
+		{
+			name:    "a holder is restarted, and nobody else",
+			change:  func(o *renew.Observation) { certificate(o, "scheduler.conf", due) },
+			renew:   []string{"scheduler.conf"},
+			restart: []string{"kube-scheduler"},
+		},
+		{
+			name: "everything due: the order of restarts",
+			change: func(o *renew.Observation) {
+				for i := range o.Certificates {
+					if o.Certificates[i].Renewer == pki.Kubeadm {
+						due(&o.Certificates[i])
+					}
+				}
+			},
+			renew: []string{"admin.conf", "apiserver", "apiserver-kubelet-client", "controller-manager.conf", "scheduler.conf",
+				"apiserver-etcd-client", "etcd-healthcheck-client", "etcd-peer", "etcd-server", "front-proxy-client"},
+			restart: []string{"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet"},
+		},
+		{
+			name: "renewed by somebody else, nothing restarted",
+			change: func(o *renew.Observation) {
+				for i := range o.Certificates {
+					if o.Certificates[i].Renewer == pki.Kubeadm {
+						rewritten(&o.Certificates[i])
+					}
+				}
+			},
+			restart: []string{"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet"},
+		},
+		{
+			name: "renewed by somebody else, and restarted",
+			change: func(o *renew.Observation) {
+				certificate(o, "scheduler.conf", rewritten)
+				component(o, renew.Scheduler, func(c *renew.Component) { c.Started = now.Add(-59 * time.Minute) })
+			},
+		},
+		{
+			// Restarting again would read the same file again.
+			name: "serves something else although it is newer than the file",
+			change: func(o *renew.Observation) {
+				certificate(o, "apiserver", func(c *pki.Certificate) { c.SHA256 = "other" })
+			},
+			notice: "restarting would not help",
+		},
+		{
+			name: "a file from the future restarts nobody",
+			change: func(o *renew.Observation) {
+				certificate(o, "scheduler.conf", func(c *pki.Certificate) { c.Changed = now.Add(time.Hour) })
+			},
+		},
+		{
+			name: "the kubelet rotated its own certificate",
+			change: func(o *renew.Observation) {
+				certificate(o, "kubelet-client", rewritten)
+			},
+		},
+		{
+			name: "the kubelet serves an old certificate",
+			change: func(o *renew.Observation) {
+				certificate(o, "kubelet-server", rewritten)
+			},
+			restart: []string{"kubelet"},
+		},
+		{
+			name: "super-admin.conf is missing on a joined node",
+			change: func(o *renew.Observation) {
+				o.Certificates = append(o.Certificates, pki.Certificate{Name: "super-admin.conf", Renewer: pki.Kubeadm, Optional: true, State: pki.Missing})
+			},
+		},
+		{
+			name: "a required certificate is missing",
+			change: func(o *renew.Observation) {
+				certificate(o, "front-proxy-client", func(c *pki.Certificate) {
+					*c = pki.Certificate{Name: c.Name, Path: c.Path, Renewer: pki.Kubeadm, State: pki.Missing, Reason: "no such file"}
+				})
+			},
+			notice: "front-proxy-client is missing: no such file",
+		},
+		{
+			name: "asked for by name",
+			change: func(o *renew.Observation) {
+			},
+			wish: renew.Wish{Names: []string{"controller-manager.conf"}}, renew: []string{"controller-manager.conf"}, restart: []string{"kube-controller-manager"},
+		},
+		{
+			name: "the kubelet is down",
+			change: func(o *renew.Observation) {
+				certificate(o, "scheduler.conf", due)
+				component(o, renew.Kubelet, func(c *renew.Component) { c.Running = false })
+			},
+			renew: []string{"scheduler.conf"}, restart: []string{"kube-scheduler"}, blocked: []string{"kubelet"},
+		},
+		{
+			name: "the kubelet could not start again",
+			change: func(o *renew.Observation) {
+				certificate(o, "scheduler.conf", due)
+				certificate(o, "kubelet-client", expired)
+			},
+			renew: []string{"scheduler.conf"}, restart: []string{"kube-scheduler"}, blocked: []string{"kubelet-client"},
+			notice: "kubelet-client is expired",
+		},
+		{
+			name: "systemd does not answer",
+			change: func(o *renew.Observation) {
+				certificate(o, "admin.conf", due)
+				o.Components = o.Components[:4]
+				o.Problems = []renew.Problem{{What: "kubelet", Err: "no bus"}}
+			},
+			renew: []string{"admin.conf"}, blocked: []string{"systemd"},
+		},
+		{
+			name: "the container runtime does not answer",
+			change: func(o *renew.Observation) {
+				certificate(o, "admin.conf", due)
+				o.Components = o.Components[4:]
+				o.Problems = []renew.Problem{{What: "containers", Err: "connection refused"}}
+			},
+			renew: []string{"admin.conf"}, blocked: []string{"containers"},
+		},
+		{
+			name: "a component does not run",
+			change: func(o *renew.Observation) {
+				certificate(o, "scheduler.conf", due)
+				component(o, renew.Etcd, func(c *renew.Component) { c.Running = false })
+			},
+			renew: []string{"scheduler.conf"}, restart: []string{"kube-scheduler"}, blocked: []string{"component etcd"},
+		},
+		{
+			name: "the CA has expired: what it would sign is worthless",
+			change: func(o *renew.Observation) {
+				certificate(o, "etcd-server", due)
+				certificate(o, "etcd-ca", expired)
+			},
+			renew: []string{"etcd-server"}, restart: []string{"etcd"}, blocked: []string{"ca etcd-ca"},
+			notice: "etcd-ca is expired",
+		},
+		{
+			name: "another CA has expired",
+			change: func(o *renew.Observation) {
+				certificate(o, "scheduler.conf", due)
+				certificate(o, "etcd-ca", expired)
+			},
+			renew: []string{"scheduler.conf"}, restart: []string{"kube-scheduler"},
+			notice: "etcd-ca is expired",
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			o := healthy()
+			tt.change(&o)
+			p := renew.Decide(o, renew.DefaultPolicy, tt.wish)
+			var got struct{ Renew, Restart, Blocked []string }
+			for _, r := range p.Renew {
+				got.Renew = append(got.Renew, r.Certificate)
+				if r.Reason == "" {
+					t.Errorf("no reason to renew %s", r.Certificate)
+				}
+			}
+			for _, r := range p.Restart {
+				got.Restart = append(got.Restart, r.Component)
+				if r.Reason == "" {
+					t.Errorf("no reason to restart %s", r.Component)
+				}
+			}
+			for _, g := range p.Blocked {
+				got.Blocked = append(got.Blocked, g.Name)
+				if g.Reason == "" || g.Remedy == "" {
+					t.Errorf("gate %s: reason %q, remedy %q", g.Name, g.Reason, g.Remedy)
+				}
+			}
+			if diff := cmp.Diff(tt.renew, got.Renew); diff != "" {
+				t.Errorf("renew (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(tt.restart, got.Restart); diff != "" {
+				t.Errorf("restart (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(tt.blocked, got.Blocked); diff != "" {
+				t.Errorf("blocked (-want +got):\n%s", diff)
+			}
+			notices := strings.Join(p.Notices, "\n")
+			if (tt.notice == "") != (notices == "") || !strings.Contains(notices, tt.notice) {
+				t.Errorf("notices %q, want one that says %q", notices, tt.notice)
+			}
+			if p.Work() != (len(tt.renew)+len(tt.restart) > 0) {
+				t.Errorf("Work() = %v", p.Work())
+			}
+		})
+	}
+}
+
+func TestDecideNext(t *testing.T) {
+	o := healthy()
+	certificate(&o, "etcd-peer", func(c *pki.Certificate) { c.NotAfter = now.Add(50 * day) })
+	p := renew.Decide(o, renew.DefaultPolicy, renew.Wish{})
+	if want := now.Add(20 * day); !p.Next.Equal(want) || p.NextReason != "etcd-peer becomes due" {
+		t.Errorf("next %s (%s), want %s for etcd-peer", p.Next, p.NextReason, want)
+	}
+}
+
+func TestProve(t *testing.T) {
+	tests := []struct {
+		name                   string
+		change                 func(*renew.Observation)
+		component, certificate string
+		want                   renew.Verdict
+		evidence               string
+	}{
+		{"served and equal", func(*renew.Observation) {}, renew.APIServer, "apiserver", renew.Loaded, ""},
+		{"served and different", func(o *renew.Observation) {
+			certificate(o, "apiserver", rewritten)
+		}, renew.APIServer, "apiserver", renew.Stale, ""},
+		{"started after the file was written", func(*renew.Observation) {}, renew.Scheduler, "scheduler.conf", renew.Loaded, "started 1d0h after"},
+		{"read only at its start, before the file was written", func(o *renew.Observation) {
+			certificate(o, "scheduler.conf", rewritten)
+		}, renew.Scheduler, "scheduler.conf", renew.Stale, "reads it only at its start"},
+		{"reloads by itself, invisibly", func(o *renew.Observation) {
+			certificate(o, "front-proxy-client", rewritten)
+		}, renew.APIServer, "front-proxy-client", renew.Unknown, "cannot be seen from outside"},
+		{"not running", func(o *renew.Observation) {
+			component(o, renew.Scheduler, func(c *renew.Component) { c.Running, c.Detail = false, "exited with 1" })
+		}, renew.Scheduler, "scheduler.conf", renew.Unknown, "not running (exited with 1)"},
+		{"runtime does not answer", func(o *renew.Observation) {
+			o.Components = o.Components[4:]
+			o.Problems = []renew.Problem{{What: "containers", Err: "connection refused"}}
+		}, renew.Scheduler, "scheduler.conf", renew.Unknown, "connection refused"},
+		{"start unknown", func(o *renew.Observation) {
+			component(o, renew.Scheduler, func(c *renew.Component) { c.Started = time.Time{} })
+		}, renew.Scheduler, "scheduler.conf", renew.Unknown, "not known when the process started"},
+		{"file from the future", func(o *renew.Observation) {
+			certificate(o, "scheduler.conf", func(c *pki.Certificate) { c.Changed = now.Add(time.Hour) })
+		}, renew.Scheduler, "scheduler.conf", renew.Unknown, "in the future"},
+		{"the port does not answer: the start counts", func(o *renew.Observation) {
+			for i := range o.Served {
+				o.Served[i].SHA256, o.Served[i].Err = "", errors.New("refused")
+			}
+		}, renew.APIServer, "apiserver", renew.Loaded, "started 1d0h after"},
+		{"the kubelet and the API server's client certificate", func(o *renew.Observation) {
+			certificate(o, "apiserver-kubelet-client", rewritten)
+		}, renew.Kubelet, "apiserver-kubelet-client", renew.Unknown, "may keep connections"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			o := healthy()
+			tt.change(&o)
+			for _, p := range renew.Prove(o) {
+				if p.Component != tt.component || p.Certificate != tt.certificate {
+					continue
+				}
+				if p.Verdict != tt.want || !strings.Contains(p.Evidence, tt.evidence) || p.Evidence == "" {
+					t.Errorf("%s (%s), want %s (%s)", p.Verdict, p.Evidence, tt.want, tt.evidence)
+				}
+				return
+			}
+			t.Errorf("no proof for %s of %s", tt.certificate, tt.component)
+		})
+	}
+}

@@ -1,0 +1,150 @@
+package renew
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/kubecertd/kubecertd/pki"
+)
+
+// Policy says how long before its end a certificate is renewed.
+//
+// Where both are set, whichever comes later (leaves the shorter time) counts, so
+// that one-year and one-hour certificates both work.
+type Policy struct {
+	// Before is an absolute time before the end; 0 means not set.
+	Before time.Duration
+	// Share is a share of the certificate's lifetime, above 0 and below 1; 0 means
+	// not set.
+	Share float64
+}
+
+// DefaultPolicy renews 30 days or a third of the lifetime before the end,
+// whichever is shorter.
+var DefaultPolicy = Policy{Before: 30 * 24 * time.Hour, Share: 1.0 / 3}
+
+// String is the policy as the configuration spells it.
+func (p Policy) String() string {
+	switch {
+	case p.Before > 0 && p.Share > 0:
+		return fmt.Sprintf("%s or %.0f%% of the lifetime", days(p.Before), p.Share*100)
+	case p.Share > 0:
+		return fmt.Sprintf("%.0f%% of the lifetime", p.Share*100)
+	default:
+		return days(p.Before)
+	}
+}
+
+// Decision is what the policy says about one certificate, and why.
+type Decision struct {
+	// State is the certificate's state, with ok divided into ok and due.
+	State pki.State `json:"state"`
+	// Renew says that kubecertd would renew it now.
+	Renew bool `json:"renew"`
+	// At is when it becomes due; zero when kubecertd will never renew it.
+	At time.Time `json:"renewAt,omitzero"`
+	// Reason is read by the log line, the table and the test.
+	Reason string `json:"reason"`
+}
+
+// Decide says whether the certificate is to be renewed at the time now. It is a
+// pure function.
+func (p Policy) Decide(c pki.Certificate, now time.Time) Decision {
+	d := Decision{State: c.State, Reason: c.Reason}
+	switch {
+	case c.Renewer != pki.Kubeadm:
+		return d
+	case c.State == pki.Missing:
+		return d
+	case c.State == pki.Invalid:
+		// kubeadm takes subject and names from the certificate on disk and always
+		// makes a new key, so a certificate that lost its key is cured by renewing
+		// it. One that cannot be read cannot be renewed at all
+		// (kubeadm: phases/certs/renewal/manager.go, RenewUsingLocalCA).
+		if c.Leaf != nil && c.CAKeyHere && c.KeyPath != "" && !c.KeyMatches {
+			d.Renew, d.At = true, now
+			d.Reason = c.Reason + "; renewing makes a new pair"
+		}
+		return d
+	}
+
+	before, note := p.before(c)
+	d.At = c.NotAfter.Add(-before)
+	due := !now.Before(d.At)
+	switch {
+	case c.State == pki.Expired && !c.CAKeyHere:
+		d.At = time.Time{}
+	case c.State == pki.Expired:
+		d.Renew = true
+	case c.State == pki.External:
+		d.At = time.Time{}
+	case due && !c.CAKeyHere:
+		d.State, d.At = pki.Due, time.Time{}
+	case due:
+		d.State, d.Renew = pki.Due, true
+		d.Reason = fmt.Sprintf("expires in %s, renewed from %s before the end on%s",
+			days(c.Remaining(now)), days(before), note)
+	default:
+		d.Reason = fmt.Sprintf("expires in %s, due in %s%s", days(c.Remaining(now)), days(d.At.Sub(now)), note)
+	}
+	return d
+}
+
+// before is how long before its end the certificate is due, and a remark where
+// the policy could not be applied as it stands.
+func (p Policy) before(c pki.Certificate) (time.Duration, string) {
+	lifetime := c.NotAfter.Sub(c.Issued)
+	if c.Issued.IsZero() || lifetime <= 0 {
+		lifetime = c.NotAfter.Sub(c.NotBefore)
+	}
+	var before time.Duration
+	if p.Share > 0 {
+		before = time.Duration(p.Share * float64(lifetime))
+	}
+	if p.Before > 0 && (before == 0 || p.Before < before) {
+		before = p.Before
+	}
+	if before < lifetime || lifetime <= 0 {
+		return before, ""
+	}
+	// A threshold that is not shorter than the lifetime would renew at every look,
+	// and never renewing would be worse still.
+	return lifetime / 3, fmt.Sprintf(" (renew.before %s is not shorter than the certificate's lifetime of %s: a third of the lifetime is used instead)",
+		p, days(lifetime))
+}
+
+// Unfit names the certificates whose lifetime the threshold is not shorter than,
+// so that a configuration can be refused while a person is looking.
+func (p Policy) Unfit(certificates []pki.Certificate) []string {
+	var unfit []string
+	for _, c := range certificates {
+		if c.Renewer != pki.Kubeadm || c.Leaf == nil {
+			continue
+		}
+		if _, note := p.before(c); note != "" {
+			unfit = append(unfit, fmt.Sprintf("%s lives %s", c.Name, days(c.NotAfter.Sub(c.NotBefore))))
+		}
+	}
+	return unfit
+}
+
+// days writes a duration as people say it: the largest two units that matter.
+func days(d time.Duration) string {
+	sign := ""
+	if d < 0 {
+		sign, d = "-", -d
+	}
+	day := 24 * time.Hour
+	switch {
+	case d >= 10*day:
+		return fmt.Sprintf("%s%dd", sign, d/day)
+	case d >= day:
+		return fmt.Sprintf("%s%dd%dh", sign, d/day, d%day/time.Hour)
+	case d >= time.Hour:
+		return fmt.Sprintf("%s%dh%dm", sign, d/time.Hour, d%time.Hour/time.Minute)
+	case d >= time.Minute:
+		return fmt.Sprintf("%s%dm%ds", sign, d/time.Minute, d%time.Minute/time.Second)
+	default:
+		return fmt.Sprintf("%s%.1fs", sign, d.Seconds())
+	}
+}

@@ -1,0 +1,131 @@
+package renew
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/kubecertd/kubecertd/pki"
+)
+
+// Verdict says whether a component has taken up what is on disk.
+type Verdict string
+
+const (
+	// Loaded is proven: the file is what the component serves, or the process
+	// started after the file was written.
+	Loaded Verdict = "loaded"
+	// Stale is proven: the component serves something else, or can only have read
+	// the file before it was written anew.
+	Stale Verdict = "stale"
+	// Unknown is an answer too: there is no evidence either way.
+	Unknown Verdict = "unknown"
+)
+
+// Proof is what is known about one holding, and how.
+type Proof struct {
+	Component   string  `json:"component"`
+	Certificate string  `json:"certificate"`
+	Verdict     Verdict `json:"verdict"`
+	Evidence    string  `json:"evidence"`
+	// Older says that the process started before the file was written: the rule by
+	// which kubeadm asks for a restart, whatever the process may have reloaded.
+	Older bool `json:"older,omitempty"`
+}
+
+// Prove says for every holding on this node whether it is loaded.
+func Prove(o Observation) []Proof {
+	var proofs []Proof
+	for _, h := range Holdings {
+		certificate, here := o.Certificate(h.Certificate)
+		component, running := o.Component(h.Component)
+		if !here || certificate.State == pki.Missing {
+			continue
+		}
+		if !running && o.problem(problemOf(h.Component)) == "" && !o.ControlPlane {
+			continue
+		}
+		proofs = append(proofs, prove(o, h, certificate, component))
+	}
+	return proofs
+}
+
+func prove(o Observation, h Holding, certificate pki.Certificate, component Component) Proof {
+	p := Proof{Component: h.Component, Certificate: h.Certificate, Verdict: Unknown}
+	if why := o.problem(problemOf(h.Component)); why != "" && component.Name == "" {
+		p.Evidence = why
+		return p
+	}
+	if !component.Running {
+		p.Evidence = h.Component + " is not running"
+		if component.Detail != "" {
+			p.Evidence += " (" + component.Detail + ")"
+		}
+		return p
+	}
+
+	timeKnown := !component.Started.IsZero() && !certificate.Changed.IsZero() && !certificate.Changed.After(o.At)
+	p.Older = timeKnown && component.Started.Before(certificate.Changed)
+
+	if h.Served {
+		if served, ok := o.served(h.Component, h.Certificate); ok && served.SHA256 != "" {
+			equal, evidence := pki.Compare(certificate, served)
+			p.Verdict, p.Evidence = Stale, evidence
+			if equal {
+				p.Verdict = Loaded
+			}
+			return p
+		}
+	}
+	switch {
+	case h.Certificate == "kubelet-client":
+		p.Verdict = Loaded
+		p.Evidence = "the kubelet watches this file itself and takes up a new one within 10s"
+	case certificate.Changed.After(o.At):
+		p.Evidence = fmt.Sprintf("%s was written in the future (%s): the clock was set back or the file was touched",
+			certificate.Path, certificate.Changed.UTC().Format(time.RFC3339))
+	case !timeKnown:
+		p.Evidence = "it is not known when the process started"
+	case !p.Older:
+		p.Verdict = Loaded
+		p.Evidence = fmt.Sprintf("the process started %s after the file was written", days(component.Started.Sub(certificate.Changed)))
+	case h.Peer:
+		p.Evidence = fmt.Sprintf("the process started %s before the file was written and may keep connections opened with the old one",
+			days(certificate.Changed.Sub(component.Started)))
+	case h.Reloads:
+		p.Evidence = fmt.Sprintf("the process started %s before the file was written; it reloads the file by itself, which cannot be seen from outside",
+			days(certificate.Changed.Sub(component.Started)))
+	default:
+		p.Verdict = Stale
+		p.Evidence = fmt.Sprintf("the process started %s before the file was written and reads it only at its start",
+			days(certificate.Changed.Sub(component.Started)))
+	}
+	return p
+}
+
+// problemOf is the part of an observation that a component is seen through.
+func problemOf(component string) string {
+	if component == Kubelet {
+		return problemKubelet
+	}
+	return problemContainers
+}
+
+// wanted says why a component must be restarted, or "" if it need not be: a
+// certificate that kubeadm renews was written after its process started, or what
+// it serves is not what is on disk.
+//
+// A process that is newer than the file is never restarted, whatever it serves:
+// another restart would read the same file again. That is what keeps a
+// level-triggered loop from restarting a component for ever.
+func wanted(o Observation, proofs []Proof, component string) string {
+	for _, p := range proofs {
+		if p.Component != component || !p.Older {
+			continue
+		}
+		certificate, _ := o.Certificate(p.Certificate)
+		if certificate.Renewer == pki.Kubeadm || p.Verdict == Stale {
+			return fmt.Sprintf("%s: %s", p.Certificate, p.Evidence)
+		}
+	}
+	return ""
+}

@@ -1,0 +1,218 @@
+package renew
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/kubecertd/kubecertd/pki"
+)
+
+// restart restarts the components in order, each healthy before the next. It stops
+// at the first that does not come back.
+//
+// On a node without peers there is no quorum to protect, and waiting for etcd
+// before stopping kube-apiserver only makes the outage longer: the two go down
+// together.
+func (r *run) restart(ctx context.Context, restarts []string) error {
+	together := r.plan.Alone && slices.Contains(restarts, Etcd) && slices.Contains(restarts, APIServer)
+	if together {
+		if err := r.restartPods(ctx, Etcd, APIServer); err != nil {
+			return err
+		}
+	}
+	for _, name := range restarts {
+		var err error
+		switch {
+		case together && (name == Etcd || name == APIServer):
+			continue
+		case name == Kubelet:
+			err = r.restartKubelet(ctx)
+		default:
+			err = r.restartPods(ctx, name)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// restartPods stops the containers of static pods at the same moment, and waits
+// until each has a successor that is healthy, in the order given.
+func (r *run) restartPods(ctx context.Context, names ...string) error {
+	// What was healthy when the run began may not be now, and nobody else brings a
+	// container back.
+	if err := r.kubeletReady(ctx); err != nil {
+		return fmt.Errorf("%s not stopped: %w", names[0], err)
+	}
+	old, err := r.current(ctx, names)
+	if err != nil {
+		return err
+	}
+	for _, c := range old {
+		if err := r.begin("restart "+c.Name, r.reason(c.Name)); err != nil {
+			return fmt.Errorf("%s not stopped: %w", c.Name, err)
+		}
+	}
+	results := make(chan error, len(old))
+	for _, c := range old {
+		go func() { results <- r.replace(ctx, c) }()
+	}
+	var failed []error
+	for range old {
+		failed = append(failed, <-results)
+	}
+	err = errors.Join(failed...)
+	for _, c := range old {
+		if err == nil {
+			err = r.awaitHealthy(ctx, c.Name)
+		}
+		if err != nil {
+			r.log.Error("component did not come back", event(EventRestartFailed), zap.String("component", c.Name), zap.Error(err))
+		}
+		if recording := r.end("restart "+c.Name, "", "", err); recording != nil {
+			r.log.Error("the run's record could not be written; the restarts go on", zap.Error(recording))
+		}
+	}
+	return err
+}
+
+// current lists the named components again and leaves out those that meanwhile
+// restarted by themselves: controller-manager and scheduler leave when they lose
+// the API server for ten seconds, and a second stop would cost a back-off.
+func (r *run) current(ctx context.Context, names []string) ([]Component, error) {
+	o := r.Observe(ctx, r.Now())
+	proofs := Prove(o)
+	if why := o.problem(problemContainers); why != "" {
+		return nil, fmt.Errorf("%s not stopped: %s", names[0], why)
+	}
+	var old []Component
+	for _, name := range names {
+		c, _ := o.Component(name)
+		if wanted(o, proofs, name) == "" || !c.Running {
+			r.log.Info("component restarted by itself meanwhile", zap.String("component", name))
+			continue
+		}
+		old = append(old, c)
+	}
+	return old, nil
+}
+
+// replace stops one container and waits for the one that follows it.
+func (r *run) replace(ctx context.Context, old Component) error {
+	grace := r.Restarts.Grace[old.Name]
+	if r.plan.Alone && old.Name == APIServer {
+		grace = r.Restarts.GraceAlone
+	}
+	log := r.log.With(zap.String("component", old.Name))
+	log.Info("stopping component", event(EventRestarting), zap.String("container_id", old.ID),
+		zap.Duration("grace", grace), zap.String("reason", r.reason(old.Name)))
+	began := r.Now()
+	stopped, err := r.Containers.Stop(ctx, old, grace)
+	if err != nil {
+		return fmt.Errorf("stop %s: %w", old.Name, err)
+	}
+	log.Info("component stopped", zap.Duration("took", stopped.Took), zap.Bool("killed", stopped.Killed))
+	r.alive()
+	ctx, cancel := context.WithTimeout(ctx, r.Restarts.Back)
+	defer cancel()
+	successor, err := r.Containers.AwaitSuccessor(ctx, old, r.progress(old.Name))
+	if err != nil {
+		return fmt.Errorf("%s was stopped and did not come back: %w: look at `crictl ps -a` and `journalctl -u kubelet`", old.Name, err)
+	}
+	log.Info("component started again", zap.String("container_id", successor.ID), zap.Duration("took", r.Now().Sub(began)))
+	return nil
+}
+
+func (r *run) awaitHealthy(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, r.Restarts.Healthy)
+	defer cancel()
+	began := r.Now()
+	if err := r.Health.Await(ctx, name, r.progress(name)); err != nil {
+		return fmt.Errorf("%s was started again and is not healthy: %w: look at `crictl logs` of its container", name, err)
+	}
+	r.log.Info("component restarted", event(EventRestarted), zap.String("component", name), zap.Duration("healthy_after", r.Now().Sub(began)))
+	return nil
+}
+
+// kubeletReady says why the kubelet could not be relied on to bring a container
+// back.
+func (r *run) kubeletReady(ctx context.Context) error {
+	unit, err := r.Kubelet.State(ctx)
+	if err != nil {
+		return err
+	}
+	if !unit.Running {
+		return fmt.Errorf("the kubelet is not active: %s", unit.Detail)
+	}
+	return r.Kubelet.Healthy(ctx)
+}
+
+// restartKubelet restarts the kubelet's unit and waits until it is healthy.
+func (r *run) restartKubelet(ctx context.Context) (err error) {
+	// A kubelet that could not start again is never stopped.
+	layout, _ := r.Locate()
+	own, _ := Observation{Certificates: layout.Read(r.Now())}.Certificate("kubelet-client")
+	if own.State != pki.OK && own.State != pki.External {
+		return fmt.Errorf("kubelet not restarted: its client certificate is %s: %s", own.State, own.Reason)
+	}
+	if err := r.begin("restart "+Kubelet, r.reason(Kubelet)); err != nil {
+		return fmt.Errorf("kubelet not restarted: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			r.log.Error("kubelet did not come back", event(EventRestartFailed), zap.String("component", Kubelet), zap.Error(err))
+		}
+		err = errors.Join(err, r.end("restart "+Kubelet, "", "", err))
+	}()
+	r.log.Info("restarting kubelet", event(EventRestarting), zap.String("component", Kubelet), zap.String("reason", r.reason(Kubelet)))
+	ctx, cancel := context.WithTimeout(ctx, r.Restarts.Kubelet)
+	defer cancel()
+	began := r.Now()
+	if err := r.Kubelet.Restart(ctx); err != nil {
+		return fmt.Errorf("restart kubelet: %w", err)
+	}
+	for {
+		r.alive()
+		if err = r.kubeletReady(ctx); err == nil {
+			r.log.Info("component restarted", event(EventRestarted), zap.String("component", Kubelet), zap.Duration("healthy_after", r.Now().Sub(began)))
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the kubelet was restarted and is not healthy after %s: %w: look at `journalctl -u kubelet`", r.Restarts.Kubelet, err)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// progress tells the watchdog that a wait goes on, and says what is waited for
+// when that changes and every ten seconds.
+func (r *run) progress(component string) func(string) {
+	var said string
+	var when time.Time
+	return func(waiting string) {
+		r.alive()
+		now := r.Now()
+		if waiting == said && now.Sub(when) < 10*time.Second {
+			return
+		}
+		said, when = waiting, now
+		r.log.Info("waiting", zap.String("component", component), zap.String("for", waiting))
+	}
+}
+
+// reason is why the plan restarts a component.
+func (r *run) reason(component string) string {
+	for _, restart := range r.plan.Restart {
+		if restart.Component == component {
+			return restart.Reason
+		}
+	}
+	return "holds a certificate that was written after it started"
+}

@@ -1,0 +1,229 @@
+package renew
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/kubecertd/kubecertd/pki"
+)
+
+// BlockedError says that there is something to do and a gate is closed. Nothing
+// was touched.
+type BlockedError struct{ Gates []Gate }
+
+func (e *BlockedError) Error() string {
+	var text []string
+	for _, g := range e.Gates {
+		text = append(text, fmt.Sprintf("%s: %s: %s", g.Name, g.Reason, g.Remedy))
+	}
+	return "blocked by " + strings.Join(text, "; ")
+}
+
+// run is one carrying-out of a plan.
+type run struct {
+	*Node
+	*recorder
+	log  *zap.Logger
+	plan Plan
+}
+
+// Act carries out what is to be done now: it takes the node's lock, looks, and, if
+// no gate is closed, renews, restarts and proves. It returns what it saw and, when
+// there was anything to do, the id of the run. trigger says why it was called, for
+// the record.
+//
+// A cancelled context ends it between two renewals. From the first restart on the
+// way is forward: what was stopped is brought back and proven, each step under its
+// own deadline.
+func (n *Node) Act(ctx context.Context, wish Wish, trigger string) (id string, look Look, err error) {
+	unlock, err := n.State.lockRun()
+	if err != nil {
+		return "", Look{}, err
+	}
+	defer unlock()
+	look = n.Look(ctx, wish)
+	if len(look.Plan.Blocked) > 0 {
+		return "", look, &BlockedError{look.Plan.Blocked}
+	}
+	if !look.Plan.Work() {
+		return "", look, nil
+	}
+	recorder, err := n.State.record(n.Now, trigger, look.Plan)
+	if err != nil {
+		return "", look, err
+	}
+	r := &run{Node: n, recorder: recorder, plan: look.Plan,
+		log: n.Log.With(zap.String("run_id", recorder.id))}
+	began := n.Now()
+	r.log.Info("run started", event(EventRunStarted), zap.String("trigger", trigger),
+		zap.Strings("renew", names(look.Plan.Renew)), zap.Strings("restart", components(look.Plan.Restart)))
+	err = r.carry(ctx, look.Observation)
+	took := zap.Duration("took", n.Now().Sub(began))
+	if err != nil {
+		r.log.Error("run failed", event(EventRunFailed), took, zap.Error(err))
+	} else {
+		r.log.Info("run done", event(EventRunDone), took)
+	}
+	closing := r.end("run", "", "", err)
+	return recorder.id, look, errors.Join(err, closing, recorder.close())
+}
+
+// carry is the run: renew, restart, prove.
+func (r *run) carry(ctx context.Context, o Observation) error {
+	failures, err := r.renew(ctx, o)
+	if err != nil {
+		return errors.Join(failures, err)
+	}
+	// What is to be restarted follows from what is on disk now, by the same rule by
+	// which any later look would find it.
+	o = r.Observe(ctx, r.Now())
+	proofs := Prove(o)
+	var restarts []string
+	for _, name := range Order {
+		if wanted(o, proofs, name) != "" {
+			restarts = append(restarts, name)
+		}
+	}
+	if len(restarts) == 0 {
+		return failures
+	}
+	if err := usable(o, restarts); err != nil {
+		return errors.Join(failures, err)
+	}
+	if ctx.Err() != nil {
+		return errors.Join(failures, fmt.Errorf("told to stop before the restarts: they follow at the next start: %w", context.Cause(ctx)))
+	}
+	ctx = context.WithoutCancel(ctx)
+	if err := r.restart(ctx, restarts); err != nil {
+		return errors.Join(failures, err)
+	}
+	return errors.Join(failures, r.prove(ctx, restarts))
+}
+
+// renew renews each certificate of the plan on its own, so that one that fails
+// does not stop the next. Failures leave the certificate as it was; the error is
+// for what must stop the run: files that are damaged now, or being told to stop.
+func (r *run) renew(ctx context.Context, o Observation) (failures, stop error) {
+	var failed []error
+	for _, renewal := range r.plan.Renew {
+		if ctx.Err() != nil {
+			return errors.Join(failed...), fmt.Errorf("told to stop before %s was renewed: %w", renewal.Certificate, context.Cause(ctx))
+		}
+		before, _ := o.Certificate(renewal.Certificate)
+		after, err := r.renewOne(ctx, renewal, before)
+		if err == nil {
+			r.log.Info("certificate renewed", event(EventRenewed), zap.String("certificate", renewal.Certificate),
+				zap.Time("not_after", after.NotAfter), zap.String("serial", after.Serial), zap.String("path", after.Path))
+			continue
+		}
+		r.log.Error("certificate not renewed", event(EventRenewFailed), zap.String("certificate", renewal.Certificate), zap.Error(err))
+		failed = append(failed, err)
+		if after.SHA256 != before.SHA256 || after.KeyMatches != before.KeyMatches {
+			return errors.Join(failed...), fmt.Errorf("nothing is restarted: %s is not as it was and must not be read by a component", renewal.Path)
+		}
+		var call *KubeadmError
+		if errors.As(err, &call) && !call.Refused() {
+			// Not there, hanging, killed: the next certificate would fare no better.
+			return errors.Join(failed...), errors.New("kubeadm cannot be relied on: no further certificate is renewed and nothing is restarted")
+		}
+	}
+	return errors.Join(failed...), nil
+}
+
+// renewOne renews one certificate and says what is on disk afterwards.
+func (r *run) renewOne(ctx context.Context, renewal Renewal, before pki.Certificate) (pki.Certificate, error) {
+	r.alive()
+	step := "renew " + renewal.Certificate
+	configuration, err := r.configuration()
+	if err != nil {
+		return before, err
+	}
+	if err := r.begin(step, renewal.Reason); err != nil {
+		return before, fmt.Errorf("%s: %w", step, err)
+	}
+	output, err := r.Kubeadm.Renew(ctx, renewal.Certificate, configuration)
+	layout, _ := r.Locate()
+	after, _ := Observation{Certificates: layout.Read(r.Now())}.Certificate(renewal.Certificate)
+	if err == nil {
+		err = validate(before, after)
+	}
+	return after, errors.Join(err, r.end(step, after.Reason, output, err))
+}
+
+// usable refuses restarts of components that would read a certificate that cannot
+// be used.
+func usable(o Observation, restarts []string) error {
+	var bad []error
+	for _, name := range restarts {
+		for _, h := range Holdings {
+			c, here := o.Certificate(h.Certificate)
+			if h.Component == name && !h.Peer && here && (c.State == pki.Invalid || c.State == pki.Expired || (c.State == pki.Missing && !c.Optional)) {
+				bad = append(bad, fmt.Errorf("%s is not restarted: %s is %s: %s", name, c.Path, c.State, c.Reason))
+			}
+		}
+	}
+	return errors.Join(bad...)
+}
+
+// prove waits until every restarted component has loaded what is on disk. A
+// listener that reloads by itself may take some seconds for it.
+func (r *run) prove(ctx context.Context, restarted []string) error {
+	if err := r.begin("prove", ""); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, proveDeadline)
+	defer cancel()
+	for {
+		r.alive()
+		open := r.unproven(r.Observe(ctx, r.Now()), restarted)
+		if len(open) == 0 {
+			r.log.Info("every component has loaded what is on disk", event(EventProven), zap.Strings("components", restarted))
+			return r.end("prove", "", "", nil)
+		}
+		select {
+		case <-ctx.Done():
+			err := fmt.Errorf("not proven within %s: %s", proveDeadline, strings.Join(open, "; "))
+			return errors.Join(err, r.end("prove", "", "", err))
+		case <-time.After(250 * time.Millisecond):
+		}
+	}
+}
+
+// proveDeadline is how long a component may take to show the new certificates:
+// the API server's listener looks again every minute at the latest (apiserver:
+// server/dynamiccertificates/tlsconfig.go).
+const proveDeadline = 90 * time.Second
+
+// unproven names what the restarted components are not proven to have loaded.
+func (r *run) unproven(o Observation, restarted []string) []string {
+	var open []string
+	for _, p := range Prove(o) {
+		for _, name := range restarted {
+			if p.Component == name && p.Verdict != Loaded {
+				open = append(open, fmt.Sprintf("%s has not loaded %s: %s", p.Component, p.Certificate, p.Evidence))
+			}
+		}
+	}
+	return open
+}
+
+func names(renewals []Renewal) []string {
+	var list []string
+	for _, r := range renewals {
+		list = append(list, r.Certificate)
+	}
+	return list
+}
+
+func components(restarts []Restart) []string {
+	var list []string
+	for _, r := range restarts {
+		list = append(list, r.Component)
+	}
+	return list
+}
