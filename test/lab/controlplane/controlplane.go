@@ -142,8 +142,8 @@ func Open(name string) (*Cluster, error) {
 // Down removes the lab of that name with all that it made on this host, in
 // whatever state it is. It is no error when there is none.
 func Down(ctx context.Context, name string) error {
-	if missing := Missing(); len(missing) > 0 {
-		return errors.New(strings.Join(missing, "\n"))
+	if err := needRoot(); err != nil {
+		return err
 	}
 	release, err := machine.Lock(ctx, name)
 	if err != nil {

@@ -3,6 +3,7 @@
 package controlplane
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -21,8 +22,8 @@ var tools = []struct{ program, pkg string }{
 // do. It is empty when there can be a lab.
 func Missing() []string {
 	var lines []string
-	if os.Geteuid() != 0 {
-		lines = append(lines, "the lab makes network namespaces, mounts and machines: run it as root")
+	if err := needRoot(); err != nil {
+		lines = append(lines, err.Error())
 	}
 	for _, t := range tools {
 		if _, err := exec.LookPath(t.program); err != nil {
@@ -30,4 +31,11 @@ func Missing() []string {
 		}
 	}
 	return lines
+}
+
+func needRoot() error {
+	if os.Geteuid() != 0 {
+		return errors.New("the lab makes network namespaces, mounts and machines: run it as root")
+	}
+	return nil
 }

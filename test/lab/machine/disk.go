@@ -3,18 +3,13 @@
 package machine
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"syscall"
-
-	"golang.org/x/sys/unix"
 )
 
 // shareFrom is the size in bytes from which a file is linked, not copied.
@@ -78,61 +73,4 @@ func copyFile(from, to string, mode fs.FileMode) (err error) {
 		return err
 	}
 	return out.Chmod(mode)
-}
-
-// mountsBelow lists what is mounted at dir and below it, the last mount first.
-func mountsBelow(dir string) ([]string, error) {
-	f, err := os.Open("/proc/self/mountinfo")
-	if err != nil {
-		return nil, fmt.Errorf("read the mount table: %w", err)
-	}
-	defer func() { _ = f.Close() }()
-	var points []string
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		fields := strings.Fields(lines.Text())
-		if len(fields) < 5 {
-			continue
-		}
-		point := unescape.Replace(fields[4])
-		if point == dir || strings.HasPrefix(point, dir+"/") {
-			points = append(points, point)
-		}
-	}
-	slices.Reverse(points)
-	return points, lines.Err()
-}
-
-// unescape undoes what proc(5) does to the odd characters of a path.
-var unescape = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
-
-func unmountBelow(dir string) error {
-	points, err := mountsBelow(dir)
-	if err != nil {
-		return err
-	}
-	for _, point := range points {
-		err := unix.Unmount(point, unix.UMOUNT_NOFOLLOW)
-		if errors.Is(err, unix.EBUSY) {
-			// Somebody looks into it from the host; it goes when they leave.
-			err = unix.Unmount(point, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
-		}
-		if err != nil {
-			return fmt.Errorf("unmount %s: %w", point, err)
-		}
-	}
-	return nil
-}
-
-// removeTree removes dir, and refuses while anything is mounted in it: it
-// would be emptied too.
-func removeTree(dir string) error {
-	points, err := mountsBelow(dir)
-	if err != nil {
-		return err
-	}
-	if len(points) > 0 {
-		return fmt.Errorf("remove %s: %s is still mounted", dir, points[0])
-	}
-	return os.RemoveAll(dir)
 }

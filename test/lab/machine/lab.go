@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kubecertd/kubecertd/test/lab/filelock"
+	"github.com/kubecertd/kubecertd/test/lab/mounts"
 )
 
 const (
@@ -167,7 +168,7 @@ func Remove(ctx context.Context, name string) error {
 			return fmt.Errorf("remove lab %s: %w", name, err)
 		}
 	}
-	if err := removeTree(l.dir); err != nil {
+	if err := mounts.RemoveTree(l.dir); err != nil {
 		return fmt.Errorf("remove lab %s: %w", name, err)
 	}
 	// Stays when there are other labs.

@@ -14,6 +14,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/kubecertd/kubecertd/test/lab/mounts"
 )
 
 // machineForm keeps the name of a link within the kernel's 15 characters.
@@ -169,7 +171,7 @@ func (m *Machine) erase(ctx context.Context) error {
 	rootLock := m.rootLock()
 	return errors.Join(
 		removeLink(m.link()),
-		unmountBelow(m.dir()),
+		mounts.Unmount(m.dir()),
 		m.forgetNspawn(rootLock),
 	)
 }

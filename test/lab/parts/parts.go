@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package parts makes what a lab is put together from, once: Kubernetes, etcd
 // and containerd built from their Go modules, a Debian root file system, and a
 // containerd store that already holds the images of a control plane. No
@@ -8,16 +10,15 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/kubecertd/kubecertd/test/lab/filelock"
+	"github.com/kubecertd/kubecertd/test/lab/mounts"
 	"github.com/kubecertd/kubecertd/test/lab/progress"
 )
 
@@ -130,7 +131,7 @@ func (c *Cache) buildAll(ctx context.Context, plan []part, out *progress.Printer
 	defer release()
 
 	// Whatever is here belongs to a build that was killed: the lock is ours.
-	if err := removeTree(c.scratch()); err != nil {
+	if err := mounts.RemoveTree(c.scratch()); err != nil {
 		return fmt.Errorf("clear what an earlier build left: %w", err)
 	}
 	n, of := 0, c.absent(plan)
@@ -175,20 +176,4 @@ func (c *Cache) buildOne(ctx context.Context, p part) error {
 		return fmt.Errorf("build %s: %w", p.name, err)
 	}
 	return nil
-}
-
-// removeTree removes dir unless something is mounted below it: removing
-// through a left-over bind mount would empty a folder of the host.
-func removeTree(dir string) error {
-	mounts, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("read the mount table: %w", err)
-	}
-	for line := range strings.Lines(string(mounts)) {
-		fields := strings.Fields(line)
-		if len(fields) > 4 && strings.HasPrefix(fields[4], dir+"/") {
-			return fmt.Errorf("%s is a mount point: unmount it first", fields[4])
-		}
-	}
-	return os.RemoveAll(dir)
 }

@@ -1,3 +1,5 @@
+//go:build linux
+
 package parts
 
 import (
@@ -168,7 +170,7 @@ func debian() part {
 		recipe:   strings.Join([]string{recipeEdition, debianSuite, packages}, "\n"),
 		expected: time.Minute,
 		build: func(ctx context.Context, dir string, log io.Writer) error {
-			return run(ctx, log, command{mounts: true, argv: []string{
+			return run(ctx, log, command{sealed: true, argv: []string{
 				"mmdebstrap", "--mode=root", "--variant=minbase", "--include=" + packages, debianSuite, dir,
 			}})
 		},

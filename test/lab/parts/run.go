@@ -1,3 +1,5 @@
+//go:build linux
+
 package parts
 
 import (
@@ -7,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	goruntime "runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -22,13 +25,18 @@ type command struct {
 	env    []string // beside this process's own
 	argv   []string
 	stdout io.Writer // the log when nil
-	// mounts gives it mounts of its own, which end with it.
-	mounts bool
+	// sealed gives it mounts and processes of its own, which end with it.
+	sealed bool
 }
 
 // run runs a command to its end and keeps its last words for the error. When
-// ctx ends the whole process group is killed.
+// ctx ends the whole process group is killed, and so is the command when this
+// process is.
 func run(ctx context.Context, log io.Writer, c command) error {
+	// The parent-death signal comes when the starting thread ends.
+	goruntime.LockOSThread()
+	defer goruntime.UnlockOSThread()
+
 	cmd := exec.CommandContext(ctx, c.argv[0], c.argv[1:]...)
 	cmd.Dir = c.dir
 	cmd.Env = append(os.Environ(), c.env...)
@@ -38,8 +46,9 @@ func run(ctx context.Context, log io.Writer, c command) error {
 	if cmd.Stdout == nil {
 		cmd.Stdout = cmd.Stderr
 	}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if c.mounts {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if c.sealed {
+		cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWPID
 		cmd.SysProcAttr.Unshareflags = syscall.CLONE_NEWNS
 	}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
