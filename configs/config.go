@@ -1,0 +1,146 @@
+// Package configs is what an administrator can set: the configuration as users get
+// it, and the only code that reads it.
+//
+// Values come from four places, each overriding the one before: the defaults, the
+// file, the environment (KUBECERTD_RENEW_BEFORE for renew.before) and the flags
+// (--renew-before). Loading has no side effects, and it is strict: what is not
+// understood is refused, because a misspelled key in a file that guards
+// certificates would otherwise be found out on the day they expire.
+package configs
+
+import (
+	_ "embed"
+	"time"
+)
+
+// File is where the configuration lies when the command line names no other. It
+// may be missing.
+const File = "/etc/kubecertd/kubecertd.yaml"
+
+// Example is the configuration file as users get it: every key with its default
+// and why one would change it.
+//
+//go:embed kubecertd.yaml
+var Example string
+
+// Config is the whole configuration. The mapstructure tags are the keys; durations
+// are written as 90s, 1h30m or 30d.
+type Config struct {
+	Renew   Renew   `mapstructure:"renew"`
+	Check   Check   `mapstructure:"check"`
+	Restart Restart `mapstructure:"restart"`
+	Runtime Runtime `mapstructure:"runtime"`
+	Kubelet Kubelet `mapstructure:"kubelet"`
+	Paths   Paths   `mapstructure:"paths"`
+	Log     Log     `mapstructure:"log"`
+}
+
+// Renew says when certificates are renewed and with what.
+type Renew struct {
+	// Before is how long before its end a certificate is renewed.
+	Before Threshold `mapstructure:"before"`
+	// Kubeadm is the program, a path or a name looked up in PATH.
+	Kubeadm string `mapstructure:"kubeadm"`
+	// Timeout is the deadline of one `kubeadm certs renew NAME`.
+	Timeout time.Duration `mapstructure:"timeout"`
+}
+
+// Check says when the daemon looks.
+type Check struct {
+	// Interval is the longest time between two looks.
+	Interval time.Duration `mapstructure:"interval"`
+	// Retry is the time to the next look after one that failed or was blocked.
+	Retry time.Duration `mapstructure:"retry"`
+	// Settle is how long files must be quiet after a change before it is looked at.
+	Settle time.Duration `mapstructure:"settle"`
+}
+
+// Restart says how long each step of a restart may take.
+type Restart struct {
+	// Grace is how long each component has between SIGTERM and SIGKILL.
+	Grace Grace `mapstructure:"grace"`
+	// GraceAlone is kube-apiserver's grace on the only control-plane node.
+	GraceAlone time.Duration `mapstructure:"graceAlone"`
+	// Timeout is how long the kubelet may take to bring a container back.
+	Timeout time.Duration `mapstructure:"timeout"`
+	// Healthy is how long a container that is back may take to become healthy.
+	Healthy time.Duration `mapstructure:"healthy"`
+}
+
+// Grace is a time for each static pod, in whole seconds as CRI counts them.
+type Grace struct {
+	Etcd              time.Duration `mapstructure:"etcd"`
+	APIServer         time.Duration `mapstructure:"kube-apiserver"`
+	ControllerManager time.Duration `mapstructure:"kube-controller-manager"`
+	Scheduler         time.Duration `mapstructure:"kube-scheduler"`
+}
+
+// Runtime names the container runtime.
+type Runtime struct {
+	// Endpoint is the CRI socket; empty means the one that the kubelet uses.
+	Endpoint string `mapstructure:"endpoint"`
+}
+
+// Kubelet names the kubelet's unit and the address of its health.
+type Kubelet struct {
+	Unit    string `mapstructure:"unit"`
+	Healthz string `mapstructure:"healthz"`
+	// Timeout is how long the kubelet may take to restart and become healthy.
+	Timeout time.Duration `mapstructure:"timeout"`
+}
+
+// Paths says where things lie. All but Root are paths as seen under Root.
+type Paths struct {
+	// Root is the directory under which the node's file system is seen; empty means /.
+	Root string `mapstructure:"root"`
+	// Kubernetes holds the kubeconfigs and the manifests.
+	Kubernetes string `mapstructure:"kubernetes"`
+	// Certificates holds the PKI; empty means where kube-apiserver's manifest says.
+	Certificates string `mapstructure:"certificates"`
+	// Kubelet is the kubelet's own directory.
+	Kubelet string `mapstructure:"kubelet"`
+	// State is where run records and remembered facts are kept.
+	State string `mapstructure:"state"`
+}
+
+// Log says what is logged and how.
+type Log struct {
+	// Level is debug, info, warn or error.
+	Level string `mapstructure:"level"`
+	// Format is auto, journal, console or json.
+	Format string `mapstructure:"format"`
+}
+
+// Default is the configuration of a host without a file.
+func Default() Config {
+	return Config{
+		Renew: Renew{
+			Before:  Threshold{Before: 30 * day, Share: 0.33},
+			Kubeadm: "kubeadm",
+			Timeout: time.Minute,
+		},
+		Check: Check{Interval: time.Hour, Retry: time.Minute, Settle: time.Second},
+		Restart: Restart{
+			Grace: Grace{
+				Etcd:              30 * time.Second,
+				APIServer:         10 * time.Second,
+				ControllerManager: 10 * time.Second,
+				Scheduler:         10 * time.Second,
+			},
+			GraceAlone: time.Second,
+			Timeout:    2 * time.Minute,
+			Healthy:    4 * time.Minute,
+		},
+		Kubelet: Kubelet{
+			Unit:    "kubelet.service",
+			Healthz: "http://127.0.0.1:10248/healthz",
+			Timeout: 90 * time.Second,
+		},
+		Paths: Paths{
+			Kubernetes: "/etc/kubernetes",
+			Kubelet:    "/var/lib/kubelet",
+			State:      "/var/lib/kubecertd",
+		},
+		Log: Log{Level: "info", Format: "auto"},
+	}
+}
