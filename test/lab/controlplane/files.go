@@ -47,7 +47,8 @@ var enabled = map[string]string{
 var masked = []string{
 	"apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "fstrim.timer",
 	"console-getty.service", "getty.target", "systemd-logind.service", "systemd-networkd.service",
-	"systemd-resolved.service", "systemd-sysctl.service", "systemd-timesyncd.service", "systemd-update-utmp.service",
+	"systemd-resolved.service", "systemd-timesyncd.service", "systemd-update-utmp.service",
+	"systemd-modules-load.service", "systemd-sysctl.service", "sys-kernel-debug.mount", "sys-kernel-tracing.mount",
 }
 
 // values fill the templates.

@@ -22,8 +22,10 @@ const (
 	haltSignal = unix.Signal(34 + 4)
 
 	bootTimeout = 60 * time.Second
-	haltTimeout = 90 * time.Second
-	killTimeout = 20 * time.Second
+	// pollInterval is how often is looked whether a process has ended.
+	pollInterval = 50 * time.Millisecond
+	haltTimeout  = 90 * time.Second
+	killTimeout  = 20 * time.Second
 	// supervisorGrace is more than systemd-nspawn needs after its machine.
 	supervisorGrace = 5 * time.Second
 )
@@ -126,62 +128,73 @@ func (m *Machine) booted(ctx context.Context) error {
 func (m *Machine) PowerOff(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, haltTimeout)
 	defer cancel()
-	if err := m.end(ctx, m.isLeader, haltSignal); err != nil {
+	if err := m.halt(ctx); err != nil {
 		return fmt.Errorf("power %s off: %w", m.name, err)
 	}
-	return m.settle(ctx)
+	return m.PowerCut(ctx)
+}
+
+func (m *Machine) halt(ctx context.Context) error {
+	leaders, err := processes(m.isLeader)
+	defer closeAll(leaders)
+	if err != nil {
+		return err
+	}
+	for _, p := range leaders {
+		if err := p.signal(haltSignal); err != nil {
+			return err
+		}
+		for ended := false; !ended; {
+			if ctx.Err() != nil {
+				return fmt.Errorf("it is still on: %w", ctx.Err())
+			}
+			if ended, err = p.wait(pollInterval); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // PowerCut takes the power from the machine: every process is gone at once.
 // What was written is kept, as the kernel lives on. A machine that is off
-// stays off.
+// stays off, and one that is only being started is too.
 func (m *Machine) PowerCut(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, killTimeout)
 	defer cancel()
-	if err := m.end(ctx, m.isLeader, unix.SIGKILL); err != nil {
-		return fmt.Errorf("cut the power of %s: %w", m.name, err)
+	// The supervisor cleans up behind its machine, if it is given the time.
+	patience := time.Now().Add(supervisorGrace)
+	for {
+		left, err := m.kill(time.Now().After(patience))
+		if err == nil && !left {
+			return removeCgroups(ctx, m.cgroup())
+		}
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return fmt.Errorf("cut the power of %s: %w", m.name, err)
+		}
 	}
-	return m.settle(ctx)
 }
 
-// settle waits for the supervisor, which cleans up behind a machine, and
-// removes what it cannot. One that was only about to start the machine is
-// killed, with what it started meanwhile.
-func (m *Machine) settle(ctx context.Context) error {
-	grace, cancel := context.WithTimeout(ctx, supervisorGrace)
-	defer cancel()
-	err := m.end(grace, m.isSupervisor, 0)
+// kill kills PID 1 of the machine, and its supervisor too if it must be, and
+// waits a little. It says whether there was anything left to kill.
+func (m *Machine) kill(supervisors bool) (left bool, err error) {
+	found, err := processes(func(pid int) bool { return m.isLeader(pid) || m.isSupervisor(pid) })
+	defer closeAll(found)
 	if err != nil {
-		err = errors.Join(m.end(ctx, m.isSupervisor, unix.SIGKILL), m.end(ctx, m.isLeader, unix.SIGKILL))
-	}
-	if err != nil {
-		return fmt.Errorf("end what ran %s: %w", m.name, err)
-	}
-	return removeCgroups(ctx, m.cgroup())
-}
-
-// end signals all processes of a kind, by one signal or none, and waits until
-// they have ended.
-func (m *Machine) end(ctx context.Context, is func(pid int) bool, s unix.Signal) error {
-	found, err := processes(is)
-	for _, p := range found {
-		defer p.close()
-	}
-	if err != nil {
-		return err
+		return true, err
 	}
 	for _, p := range found {
-		if s == 0 {
-			continue
+		if supervisors || m.isLeader(p.pid) {
+			if err := p.signal(unix.SIGKILL); err != nil {
+				return true, err
+			}
 		}
-		if err := p.signal(s); err != nil {
-			return err
-		}
-	}
-	for _, p := range found {
-		if err := p.wait(ctx); err != nil {
-			return err
+		if _, err := p.wait(pollInterval); err != nil {
+			return true, err
 		}
 	}
-	return nil
+	return len(found) > 0, nil
 }

@@ -4,7 +4,6 @@ package machine
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -44,6 +43,12 @@ func openProcess(pid int, is func(pid int) bool) (*process, error) {
 
 func (p *process) close() { _ = unix.Close(p.fd) }
 
+func closeAll(processes []*process) {
+	for _, p := range processes {
+		p.close()
+	}
+}
+
 func (p *process) signal(s unix.Signal) error {
 	err := unix.PidfdSendSignal(p.fd, s, nil, 0)
 	if err != nil && !errors.Is(err, unix.ESRCH) {
@@ -52,22 +57,19 @@ func (p *process) signal(s unix.Signal) error {
 	return nil
 }
 
-// wait returns when the process has ended, and reaps it if it is our child.
-func (p *process) wait(ctx context.Context) error {
-	for {
-		fds := []unix.PollFd{{Fd: int32(p.fd), Events: unix.POLLIN}}
-		n, err := unix.Poll(fds, int((100 * time.Millisecond).Milliseconds()))
-		if err != nil && !errors.Is(err, unix.EINTR) {
-			return fmt.Errorf("wait for process %d: %w", p.pid, err)
-		}
-		if n > 0 {
-			_, _ = unix.Wait4(p.pid, nil, unix.WNOHANG, nil)
-			return nil
-		}
-		if ctx.Err() != nil {
-			return fmt.Errorf("wait for process %d to end: %w", p.pid, ctx.Err())
-		}
+// wait waits for the process to end, at most for limit, and reaps it if it is
+// our child.
+func (p *process) wait(limit time.Duration) (ended bool, err error) {
+	fds := []unix.PollFd{{Fd: int32(p.fd), Events: unix.POLLIN}}
+	n, err := unix.Poll(fds, int(limit.Milliseconds()))
+	if err != nil && !errors.Is(err, unix.EINTR) {
+		return false, fmt.Errorf("wait for process %d: %w", p.pid, err)
 	}
+	if n <= 0 {
+		return false, nil
+	}
+	_, _ = unix.Wait4(p.pid, nil, unix.WNOHANG, nil) // not ours to reap, mostly
+	return true, nil
 }
 
 // processes holds all processes of the host for which is(pid) is true. The
@@ -153,6 +155,7 @@ func (m *Machine) leader() (int, error) {
 		return 0, fmt.Errorf("find PID 1 of %s: %w", m.name, err)
 	}
 	found, err := processes(m.isLeader)
+	defer closeAll(found)
 	if err != nil {
 		return 0, fmt.Errorf("find PID 1 of %s: %w", m.name, err)
 	}
@@ -160,9 +163,6 @@ func (m *Machine) leader() (int, error) {
 		return 0, fmt.Errorf("%s: %w", m.name, ErrOff)
 	}
 	pid := found[0].pid
-	for _, p := range found {
-		p.close()
-	}
 	if err := os.WriteFile(m.leaderFile(), []byte(strconv.Itoa(pid)), 0o600); err != nil {
 		return 0, fmt.Errorf("remember PID 1 of %s: %w", m.name, err)
 	}
