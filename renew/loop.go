@@ -213,7 +213,7 @@ func status(seen Look) string {
 	}
 	text := "no certificates found"
 	if first.Leaf != nil {
-		text = fmt.Sprintf("%s expires first, %s", first.Name, first.NotAfter.UTC().Format(timeLayout))
+		text = fmt.Sprintf("%s expires first, %s", first.Name, first.NotAfter.UTC().Format(pki.TimeLayout))
 	}
 	switch plan := seen.Plan; {
 	case len(plan.Blocked) > 0:
@@ -223,7 +223,7 @@ func status(seen Look) string {
 	case len(plan.Restart) > 0:
 		return fmt.Sprintf("to restart: %s; %s", strings.Join(components(plan.Restart), ", "), text)
 	case !plan.Next.IsZero():
-		return fmt.Sprintf("nothing due until %s; %s", plan.Next.UTC().Format(timeLayout), text)
+		return fmt.Sprintf("nothing due until %s; %s", plan.Next.UTC().Format(pki.TimeLayout), text)
 	default:
 		return text
 	}

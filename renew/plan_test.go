@@ -1,7 +1,6 @@
 package renew_test
 
 import (
-	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -325,7 +324,7 @@ func TestProve(t *testing.T) {
 		}, renew.Scheduler, "scheduler.conf", renew.Unknown, "in the future"},
 		{"the port does not answer: the start counts", func(o *renew.Observation) {
 			for i := range o.Served {
-				o.Served[i].SHA256, o.Served[i].Err = "", errors.New("refused")
+				o.Served[i].SHA256, o.Served[i].Error = "", "refused"
 			}
 		}, renew.APIServer, "apiserver", renew.Loaded, "started 1d0h after"},
 		{"the kubelet and the API server's client certificate", func(o *renew.Observation) {

@@ -27,11 +27,11 @@ var DefaultPolicy = Policy{Before: 30 * 24 * time.Hour, Share: 1.0 / 3}
 func (p Policy) String() string {
 	switch {
 	case p.Before > 0 && p.Share > 0:
-		return fmt.Sprintf("%s or %.0f%% of the lifetime", days(p.Before), p.Share*100)
+		return fmt.Sprintf("%s or %.0f%% of the lifetime", pki.Span(p.Before), p.Share*100)
 	case p.Share > 0:
 		return fmt.Sprintf("%.0f%% of the lifetime", p.Share*100)
 	default:
-		return days(p.Before)
+		return pki.Span(p.Before)
 	}
 }
 
@@ -83,9 +83,9 @@ func (p Policy) Decide(c pki.Certificate, now time.Time) Decision {
 	case due:
 		d.State, d.Renew = pki.Due, true
 		d.Reason = fmt.Sprintf("expires in %s, renewed from %s before the end on%s",
-			days(c.Remaining(now)), days(before), note)
+			pki.Span(c.Remaining(now)), pki.Span(before), note)
 	default:
-		d.Reason = fmt.Sprintf("expires in %s, due in %s%s", days(c.Remaining(now)), days(d.At.Sub(now)), note)
+		d.Reason = fmt.Sprintf("expires in %s, due in %s%s", pki.Span(c.Remaining(now)), pki.Span(d.At.Sub(now)), note)
 	}
 	return d
 }
@@ -110,7 +110,7 @@ func (p Policy) before(c pki.Certificate) (time.Duration, string) {
 	// A threshold that is not shorter than the lifetime would renew at every look,
 	// and never renewing would be worse still.
 	return lifetime / 3, fmt.Sprintf(" (renew.before %s is not shorter than the certificate's lifetime of %s: a third of the lifetime is used instead)",
-		p, days(lifetime))
+		p, pki.Span(lifetime))
 }
 
 // Unfit names the certificates whose lifetime the threshold is not shorter than,
@@ -122,29 +122,8 @@ func (p Policy) Unfit(certificates []pki.Certificate) []string {
 			continue
 		}
 		if _, note := p.before(c); note != "" {
-			unfit = append(unfit, fmt.Sprintf("%s lives %s", c.Name, days(c.NotAfter.Sub(c.NotBefore))))
+			unfit = append(unfit, fmt.Sprintf("%s lives %s", c.Name, pki.Span(c.NotAfter.Sub(c.NotBefore))))
 		}
 	}
 	return unfit
-}
-
-// days writes a duration as people say it: the largest two units that matter.
-func days(d time.Duration) string {
-	sign := ""
-	if d < 0 {
-		sign, d = "-", -d
-	}
-	day := 24 * time.Hour
-	switch {
-	case d >= 10*day:
-		return fmt.Sprintf("%s%dd", sign, d/day)
-	case d >= day:
-		return fmt.Sprintf("%s%dd%dh", sign, d/day, d%day/time.Hour)
-	case d >= time.Hour:
-		return fmt.Sprintf("%s%dh%dm", sign, d/time.Hour, d%time.Hour/time.Minute)
-	case d >= time.Minute:
-		return fmt.Sprintf("%s%dm%ds", sign, d/time.Minute, d%time.Minute/time.Second)
-	default:
-		return fmt.Sprintf("%s%.1fs", sign, d.Seconds())
-	}
 }

@@ -87,17 +87,17 @@ func prove(o Observation, h Holding, certificate pki.Certificate, component Comp
 		p.Evidence = "it is not known when the process started"
 	case !p.Older:
 		p.Verdict = Loaded
-		p.Evidence = fmt.Sprintf("the process started %s after the file was written", days(component.Started.Sub(certificate.Changed)))
+		p.Evidence = fmt.Sprintf("the process started %s after the file was written", pki.Span(component.Started.Sub(certificate.Changed)))
 	case h.Peer:
 		p.Evidence = fmt.Sprintf("the process started %s before the file was written and may keep connections opened with the old one",
-			days(certificate.Changed.Sub(component.Started)))
+			pki.Span(certificate.Changed.Sub(component.Started)))
 	case h.Reloads:
 		p.Evidence = fmt.Sprintf("the process started %s before the file was written; it reloads the file by itself, which cannot be seen from outside",
-			days(certificate.Changed.Sub(component.Started)))
+			pki.Span(certificate.Changed.Sub(component.Started)))
 	default:
 		p.Verdict = Stale
 		p.Evidence = fmt.Sprintf("the process started %s before the file was written and reads it only at its start",
-			days(certificate.Changed.Sub(component.Started)))
+			pki.Span(certificate.Changed.Sub(component.Started)))
 	}
 	return p
 }

@@ -23,7 +23,7 @@ func validate(before, after pki.Certificate) error {
 	}
 	if !after.NotAfter.After(before.NotAfter) && before.State == pki.OK {
 		return fmt.Errorf("%s: the new certificate ends %s, not later than the old one (%s): is certificateValidityPeriod in the cluster configuration as intended?",
-			after.Path, after.NotAfter.UTC().Format(timeLayout), before.NotAfter.UTC().Format(timeLayout))
+			after.Path, after.NotAfter.UTC().Format(pki.TimeLayout), before.NotAfter.UTC().Format(pki.TimeLayout))
 	}
 	if after.Subject != before.Subject {
 		return fmt.Errorf("%s: the subject changed from %q to %q", after.Path, before.Subject, after.Subject)
@@ -42,9 +42,6 @@ func validate(before, after pki.Certificate) error {
 	}
 	return nil
 }
-
-// timeLayout is how times are written for people.
-const timeLayout = "2006-01-02 15:04:05 MST"
 
 func minus(a, b []string) []string {
 	return slices.DeleteFunc(slices.Clone(a), func(s string) bool { return slices.Contains(b, s) })

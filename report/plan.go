@@ -7,6 +7,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/kubecertd/kubecertd/pki"
 	"github.com/kubecertd/kubecertd/renew"
 )
 
@@ -40,7 +41,7 @@ func WritePlan(w io.Writer, p renew.Plan) {
 		fmt.Fprintf(w, "Needs attention: %s\n", n)
 	}
 	if !p.Next.IsZero() {
-		fmt.Fprintf(w, "Next: %s in %s (%s)\n", p.NextReason, span(p.Next.Sub(p.At)), p.Next.UTC().Format(timeLayout))
+		fmt.Fprintf(w, "Next: %s in %s (%s)\n", p.NextReason, pki.Span(p.Next.Sub(p.At)), p.Next.UTC().Format(pki.TimeLayout))
 	}
 }
 

@@ -172,7 +172,7 @@ func (s Status) writeFooter(w io.Writer) {
 		return
 	}
 	if !s.Next.IsZero() {
-		fmt.Fprintf(w, "Next: %s in %s (%s)\n", s.NextReason, span(s.Next.Sub(s.At)), s.Next.UTC().Format(timeLayout))
+		fmt.Fprintf(w, "Next: %s in %s (%s)\n", s.NextReason, pki.Span(s.Next.Sub(s.At)), s.Next.UTC().Format(pki.TimeLayout))
 	}
 }
 
@@ -205,6 +205,6 @@ func renews(c Certificate, at time.Time) string {
 	case !c.RenewAt.After(at):
 		return "now"
 	default:
-		return span(c.RenewAt.Sub(at))
+		return pki.Span(c.RenewAt.Sub(at))
 	}
 }

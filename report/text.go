@@ -2,15 +2,13 @@ package report
 
 import (
 	"encoding/json"
-	"fmt"
 	"io"
 	"time"
 
 	"sigs.k8s.io/yaml"
-)
 
-// timeLayout is how times are written for people.
-const timeLayout = "2006-01-02 15:04:05 MST"
+	"github.com/kubecertd/kubecertd/pki"
+)
 
 // Write writes any of this package's documents as JSON or YAML.
 func Write(w io.Writer, format string, document any) error {
@@ -39,7 +37,7 @@ func remaining(end, now time.Time) string {
 	if end.IsZero() {
 		return "-"
 	}
-	return span(end.Sub(now))
+	return pki.Span(end.Sub(now))
 }
 
 func dash(s string) string {
@@ -47,24 +45,4 @@ func dash(s string) string {
 		return "-"
 	}
 	return s
-}
-
-// span writes a duration as people say it: the unit that matters and the next.
-func span(d time.Duration) string {
-	const day = 24 * time.Hour
-	if d < 0 {
-		return "-" + span(-d)
-	}
-	switch {
-	case d >= 100*day:
-		return fmt.Sprintf("%dd", d/day)
-	case d >= day:
-		return fmt.Sprintf("%dd%dh", d/day, d%day/time.Hour)
-	case d >= time.Hour:
-		return fmt.Sprintf("%dh%02dm", d/time.Hour, d%time.Hour/time.Minute)
-	case d >= time.Minute:
-		return fmt.Sprintf("%dm%02ds", d/time.Minute, d%time.Minute/time.Second)
-	default:
-		return fmt.Sprintf("%ds", d/time.Second)
-	}
 }

@@ -1,0 +1,132 @@
+package pki
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/x509"
+	"encoding/asn1"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"os"
+	"syscall"
+)
+
+// maxFile is more than any certificate, key, kubeconfig or manifest holds.
+const maxFile = 1 << 20
+
+// readFile reads a regular file, and nothing that could block or never end: a FIFO
+// or a device in a file's place must not hang the daemon.
+func readFile(name string) ([]byte, error) {
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is no regular file (%s)", name, info.Mode().Type())
+	}
+	content, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(content) > maxFile {
+		return nil, fmt.Errorf("%s is larger than %d bytes", name, maxFile)
+	}
+	return content, nil
+}
+
+// parseCertificates reads every certificate of a PEM file, in their order; other
+// blocks are passed over. The first is the leaf.
+func parseCertificates(content []byte) ([]*x509.Certificate, error) {
+	if len(bytes.TrimSpace(content)) == 0 {
+		return nil, errors.New("is empty")
+	}
+	var list []*x509.Certificate
+	for {
+		var block *pem.Block
+		if block, content = pem.Decode(content); block == nil {
+			break
+		}
+		if block.Type != "CERTIFICATE" {
+			continue
+		}
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("certificate %d cannot be parsed: %w", len(list)+1, err)
+		}
+		list = append(list, c)
+	}
+	if len(list) == 0 {
+		return nil, errors.New("holds no PEM block of type CERTIFICATE, or a truncated one")
+	}
+	return list, nil
+}
+
+// publicKey is the public half of the first private key of a PEM file. Its errors
+// never carry key material.
+func publicKey(content []byte) (crypto.PublicKey, error) {
+	if len(bytes.TrimSpace(content)) == 0 {
+		return nil, errors.New("is empty")
+	}
+	for {
+		var block *pem.Block
+		if block, content = pem.Decode(content); block == nil {
+			return nil, errors.New("holds no PEM block with a private key, or a truncated one")
+		}
+		switch block.Type {
+		case "RSA PRIVATE KEY":
+			if k, ok := rsaPublic(block.Bytes); ok {
+				return k, nil
+			}
+			return nil, errors.New("holds an RSA key that cannot be parsed")
+		case "EC PRIVATE KEY":
+			k, err := x509.ParseECPrivateKey(block.Bytes)
+			if err != nil {
+				return nil, errors.New("holds an EC key that cannot be parsed")
+			}
+			return k.Public(), nil
+		case "PRIVATE KEY":
+			k, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+			if err != nil {
+				return nil, errors.New("holds a PKCS #8 key that cannot be parsed")
+			}
+			if signer, ok := k.(crypto.Signer); ok {
+				return signer.Public(), nil
+			}
+			return nil, errors.New("holds a key that cannot sign")
+		}
+	}
+}
+
+// modulus is the public part of an RSA key.
+type modulus struct {
+	N *big.Int
+	E int
+}
+
+// rsaPublic reads modulus and exponent of a PKCS #1 private key (RFC 8017, A.1.2).
+// Parsing the key as a whole checks its primes, which costs a look a hundred times
+// more than the comparison it is wanted for.
+func rsaPublic(der []byte) (modulus, bool) {
+	var sequence asn1.RawValue
+	if rest, err := asn1.Unmarshal(der, &sequence); err != nil || len(rest) > 0 || sequence.Tag != asn1.TagSequence {
+		return modulus{}, false
+	}
+	var version, e int
+	n := new(big.Int)
+	rest := sequence.Bytes
+	for _, field := range []any{&version, &n, &e} {
+		var err error
+		if rest, err = asn1.Unmarshal(rest, field); err != nil {
+			return modulus{}, false
+		}
+	}
+	return modulus{n, e}, n.Sign() > 0
+}

@@ -1,0 +1,106 @@
+package pki
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"path"
+
+	"sigs.k8s.io/yaml"
+)
+
+// kubeconfig is what matters here of a kubeconfig: the credentials of its current
+// user, embedded or named by path.
+type kubeconfig struct {
+	certificate, key         []byte // embedded
+	certificatePath, keyPath string // named; relative ones are resolved already
+	server                   string
+}
+
+// parseKubeconfig reads a kubeconfig that lies in dir. A kubeconfig without current
+// context that has one user only is read as that user's.
+func parseKubeconfig(content []byte, dir string) (kubeconfig, error) {
+	var file struct {
+		CurrentContext string `json:"current-context"`
+		Contexts       []struct {
+			Name    string `json:"name"`
+			Context struct {
+				Cluster string `json:"cluster"`
+				User    string `json:"user"`
+			} `json:"context"`
+		} `json:"contexts"`
+		Clusters []struct {
+			Name    string `json:"name"`
+			Cluster struct {
+				Server string `json:"server"`
+			} `json:"cluster"`
+		} `json:"clusters"`
+		Users []struct {
+			Name string `json:"name"`
+			User struct {
+				CertificateData string `json:"client-certificate-data"`
+				KeyData         string `json:"client-key-data"`
+				Certificate     string `json:"client-certificate"`
+				Key             string `json:"client-key"`
+			} `json:"user"`
+		} `json:"users"`
+	}
+	if err := yaml.Unmarshal(content, &file); err != nil {
+		// The parser's own error may quote the file, and the file holds a key.
+		return kubeconfig{}, errors.New("is no YAML that a kubeconfig could be")
+	}
+	if len(file.Users) == 0 {
+		return kubeconfig{}, errors.New("names no user: it is empty, truncated, or no kubeconfig")
+	}
+	user, cluster := "", ""
+	for _, c := range file.Contexts {
+		if c.Name == file.CurrentContext {
+			user, cluster = c.Context.User, c.Context.Cluster
+		}
+	}
+	if user == "" && len(file.Users) == 1 {
+		user = file.Users[0].Name
+	}
+	if user == "" {
+		return kubeconfig{}, fmt.Errorf("its current context %q is not among its %d contexts", file.CurrentContext, len(file.Contexts))
+	}
+	var k kubeconfig
+	for _, c := range file.Clusters {
+		if c.Name == cluster {
+			k.server = c.Cluster.Server
+		}
+	}
+	for _, u := range file.Users {
+		if u.Name != user {
+			continue
+		}
+		// Embedded data has precedence over paths (client-go: tools/clientcmd/api/v1).
+		var err error
+		if k.certificate, err = decode(u.User.CertificateData); err != nil {
+			return kubeconfig{}, errors.New("client-certificate-data is no base64")
+		}
+		if k.key, err = decode(u.User.KeyData); err != nil {
+			return kubeconfig{}, errors.New("client-key-data is no base64")
+		}
+		if len(k.certificate) == 0 && u.User.Certificate != "" {
+			k.certificatePath = resolve(u.User.Certificate, dir)
+		}
+		if len(k.key) == 0 && u.User.Key != "" {
+			k.keyPath = resolve(u.User.Key, dir)
+		}
+		if len(k.certificate) == 0 && k.certificatePath == "" {
+			return kubeconfig{}, fmt.Errorf("its user %q has no client certificate", user)
+		}
+		return k, nil
+	}
+	return kubeconfig{}, fmt.Errorf("its user %q is not among its %d users", user, len(file.Users))
+}
+
+func decode(data string) ([]byte, error) { return base64.StdEncoding.DecodeString(data) }
+
+func resolve(p, dir string) string {
+	if path.IsAbs(p) {
+		return path.Clean(p)
+	}
+	return path.Join(dir, p)
+}

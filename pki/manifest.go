@@ -1,0 +1,92 @@
+package pki
+
+import (
+	"fmt"
+	"path"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/yaml"
+)
+
+// Manifest is a static pod's manifest, as far as it says where certificates are
+// and what ports serve.
+type Manifest struct {
+	Name  string
+	args  []string
+	paths []mount
+}
+
+// mount is a path of the host as the container sees it.
+type mount struct{ inside, host string }
+
+// parseManifest reads the manifest of a static pod with one container, as kubeadm
+// writes it (kubeadm: phases/controlplane/manifests.go). Further containers, such
+// as sidecars that an operator patched in, are passed over: the one that has the
+// pod's name counts, else the first.
+func parseManifest(content []byte) (Manifest, error) {
+	var pod corev1.Pod
+	if err := yaml.Unmarshal(content, &pod); err != nil {
+		return Manifest{}, err
+	}
+	if pod.Kind != "Pod" || len(pod.Spec.Containers) == 0 {
+		return Manifest{}, fmt.Errorf("holds kind %q with %d containers, not a Pod", pod.Kind, len(pod.Spec.Containers))
+	}
+	container := pod.Spec.Containers[0]
+	for _, c := range pod.Spec.Containers {
+		if c.Name == pod.Name {
+			container = c
+		}
+	}
+	m := Manifest{Name: pod.Name, args: append(append([]string{}, container.Command...), container.Args...)}
+	hostPaths := map[string]string{}
+	for _, v := range pod.Spec.Volumes {
+		if v.HostPath != nil {
+			hostPaths[v.Name] = v.HostPath.Path
+		}
+	}
+	for _, v := range container.VolumeMounts {
+		if host, ok := hostPaths[v.Name]; ok {
+			m.paths = append(m.paths, mount{path.Clean(v.MountPath), path.Clean(path.Join(host, v.SubPath))})
+		}
+	}
+	return m, nil
+}
+
+// Flag is the value of a command-line flag, written --name=value or --name value.
+// The last one counts, as it does for the program.
+func (m Manifest) Flag(name string) (value string, ok bool) {
+	for i, arg := range m.args {
+		if v, found := strings.CutPrefix(arg, "--"+name+"="); found {
+			value, ok = v, true
+		} else if arg == "--"+name && i+1 < len(m.args) && !strings.HasPrefix(m.args[i+1], "--") {
+			value, ok = m.args[i+1], true
+		}
+	}
+	return value, ok
+}
+
+// HostPath is where a path of the container lies on the host; the path itself when
+// it is not mounted from there.
+func (m Manifest) HostPath(inside string) string {
+	inside = path.Clean(inside)
+	best := mount{}
+	for _, p := range m.paths {
+		within := inside == p.inside || strings.HasPrefix(inside, strings.TrimSuffix(p.inside, "/")+"/")
+		if within && len(p.inside) > len(best.inside) {
+			best = p
+		}
+	}
+	if best.inside == "" {
+		return inside
+	}
+	return path.Join(best.host, strings.TrimPrefix(inside, best.inside))
+}
+
+// file is the host path that a flag names; otherwise the given default.
+func (m Manifest) file(flag, otherwise string) string {
+	if value, ok := m.Flag(flag); ok && value != "" {
+		return m.HostPath(value)
+	}
+	return otherwise
+}

@@ -1,0 +1,296 @@
+package pki
+
+import (
+	"crypto"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"time"
+)
+
+// authority is a CA as far as its leaves depend on it.
+type authority struct {
+	certificates []*x509.Certificate
+	// keyPath is where its key should be. keyHere: it is, and belongs to the CA;
+	// keyAbsent: there is no such file, so the CA is kept elsewhere. Neither: the
+	// file is there and cannot be used.
+	keyPath            string
+	keyHere, keyAbsent bool
+}
+
+// Read reads every certificate of the node, in kubeadm's order of names, then the
+// kubelet's, then the CAs. It never fails: what is wrong with a certificate is its
+// state.
+func (l Layout) Read(now time.Time) []Certificate {
+	authorities := map[string]authority{}
+	var leaves, cas []Certificate
+	for _, s := range l.sources {
+		if s.kind != CA {
+			continue
+		}
+		c, a := l.readCA(s, now)
+		authorities[s.name] = a
+		if c.State != Missing || !s.optional {
+			cas = append(cas, c)
+		}
+	}
+	for _, s := range l.sources {
+		if s.kind == CA {
+			continue
+		}
+		c := l.readLeaf(s, authorities, now)
+		if c.State == Missing && s.optional && s.renewer != Kubeadm {
+			continue // a kubelet that has not made its own yet
+		}
+		leaves = append(leaves, c)
+	}
+	return append(leaves, cas...)
+}
+
+func (s source) certificate() Certificate {
+	return Certificate{Name: s.name, Kind: s.kind, Renewer: s.renewer, Path: s.path, CA: s.ca, Optional: s.optional}
+}
+
+func (l Layout) readCA(s source, now time.Time) (Certificate, authority) {
+	c, a := s.certificate(), authority{keyPath: s.key}
+	content, err := l.content(&c, s.path)
+	if err != nil {
+		return c, a
+	}
+	if a.certificates, err = parseCertificates(content); err != nil {
+		return c.invalid("%s", err), a
+	}
+	c.describe(a.certificates[0])
+	c.Issued = c.NotBefore
+	if len(a.certificates) > 1 {
+		// During a rotation the file holds the old and the new CA; the one that ends
+		// last says how long leaves can be verified.
+		for _, other := range a.certificates[1:] {
+			if other.NotAfter.After(c.NotAfter) {
+				c.describe(other)
+			}
+		}
+	}
+	key, err := readFile(l.host(s.key))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		a.keyAbsent = true
+	case err != nil:
+		return c.invalid("its key %s cannot be read: %s", s.key, err), a
+	default:
+		c.KeyPath = s.key
+		public, err := publicKey(key)
+		if err != nil {
+			return c.invalid("its key %s %s", s.key, err), a
+		}
+		// kubeadm signs with the first certificate of the file and this key.
+		if !matches(a.certificates[0], public) {
+			return c.invalid("its key %s belongs to another certificate", s.key), a
+		}
+		c.KeyMatches, a.keyHere = true, true
+		c.CAKeyHere = true
+	}
+	if !c.judgeTime(now) && a.keyAbsent && l.ControlPlane {
+		c.State = External
+		c.Reason = fmt.Sprintf("its key %s is not on this node; %s", s.key, c.Reason)
+	}
+	return c, a
+}
+
+func (l Layout) readLeaf(s source, authorities map[string]authority, now time.Time) Certificate {
+	c := s.certificate()
+	certificate, err := l.content(&c, s.path)
+	if err != nil {
+		return c
+	}
+	keyPath, key := s.key, []byte(nil)
+	if s.kind == Kubeconfig {
+		k, err := parseKubeconfig(certificate, path.Dir(s.path))
+		if err != nil {
+			return c.invalid("%s", err)
+		}
+		certificate, key, keyPath = k.certificate, k.key, s.path
+		if k.certificatePath != "" {
+			// The file is what is renewed and watched, and what a person looks for.
+			c.Path = k.certificatePath
+			if certificate, err = l.content(&c, k.certificatePath); err != nil {
+				return c.invalid("%s names %s, which cannot be read: %s", s.path, k.certificatePath, c.Reason)
+			}
+		}
+		if k.keyPath != "" {
+			keyPath = k.keyPath
+		}
+	}
+	list, err := parseCertificates(certificate)
+	if err != nil {
+		return c.invalid("%s", err)
+	}
+	c.describe(list[0])
+	a, known := authorities[s.ca]
+	c.CAKeyHere = known && a.keyHere
+	c.Issued = c.issued(a)
+
+	if key == nil && keyPath != "" {
+		if key, err = readFile(l.host(keyPath)); err != nil {
+			return c.invalid("its key %s cannot be read: %s", keyPath, unwrapPath(err))
+		}
+	}
+	if keyPath != "" {
+		c.KeyPath = keyPath
+		public, err := publicKey(key)
+		if err != nil {
+			return c.invalid("its key %s %s", keyPath, err)
+		}
+		if c.KeyMatches = matches(list[0], public); !c.KeyMatches {
+			return c.invalid("its key %s belongs to another certificate", keyPath)
+		}
+	}
+	if known && len(a.certificates) > 0 && !signedBy(list[0], a) {
+		return c.invalid("it is not signed by its CA %s", s.ca)
+	}
+	if c.judgeTime(now) || s.renewer != Kubeadm {
+		if c.State == Expired && s.renewer == Kubeadm && !c.CAKeyHere {
+			c.Reason += fmt.Sprintf("; its CA key %s cannot be used here: renew it where the CA is kept", a.keyPath)
+		}
+		return c
+	}
+	switch {
+	case known && a.keyAbsent:
+		c.State = External
+		c.Reason = fmt.Sprintf("%s; its CA key %s is not on this node: renew it where the CA is kept", c.Reason, a.keyPath)
+	case !c.CAKeyHere:
+		c.Reason = fmt.Sprintf("%s; its CA %s cannot sign here", c.Reason, s.ca)
+	}
+	return c
+}
+
+// content reads a certificate's file and notes when it was last written. On an
+// error the certificate's state and reason are set.
+func (l Layout) content(c *Certificate, file string) ([]byte, error) {
+	name := l.host(file)
+	if target, err := l.follow(name); err == nil {
+		name = target
+	}
+	content, err := readFile(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		c.State, c.Reason = Missing, "there is no such file"
+	case err != nil:
+		*c = c.invalid("it cannot be read: %s", unwrapPath(err))
+	default:
+		if info, err := os.Stat(name); err == nil {
+			c.Changed = info.ModTime()
+		}
+	}
+	return content, err
+}
+
+// follow resolves a symbolic link under the root: an absolute target is the
+// host's, not ours (kubelet-client-current.pem is one).
+func (l Layout) follow(name string) (string, error) {
+	for range 8 {
+		target, err := os.Readlink(name)
+		if err != nil {
+			return name, nil //nolint:nilerr // not a link: what it is shows on reading
+		}
+		if filepath.IsAbs(target) {
+			name = l.host(target)
+		} else {
+			name = filepath.Join(filepath.Dir(name), target)
+		}
+	}
+	return "", errors.New("too many symbolic links")
+}
+
+// invalid is the certificate in state invalid.
+func (c Certificate) invalid(format string, args ...any) Certificate {
+	c.State, c.Reason = Invalid, fmt.Sprintf(format, args...)
+	return c
+}
+
+// describe fills in what the certificate says of itself.
+func (c *Certificate) describe(leaf *x509.Certificate) {
+	sum := sha256.Sum256(leaf.Raw)
+	c.Leaf = leaf
+	c.Subject, c.Issuer = leaf.Subject.String(), leaf.Issuer.String()
+	c.Serial, c.SHA256 = leaf.SerialNumber.Text(16), hex.EncodeToString(sum[:])
+	c.NotBefore, c.NotAfter = leaf.NotBefore, leaf.NotAfter
+	c.DNSNames, c.IPs, c.Usages = leaf.DNSNames, nil, nil
+	for _, ip := range leaf.IPAddresses {
+		c.IPs = append(c.IPs, ip.String())
+	}
+	for _, usage := range leaf.ExtKeyUsage {
+		switch usage {
+		case x509.ExtKeyUsageServerAuth:
+			c.Usages = append(c.Usages, "server auth")
+		case x509.ExtKeyUsageClientAuth:
+			c.Usages = append(c.Usages, "client auth")
+		default:
+			c.Usages = append(c.Usages, fmt.Sprintf("usage %d", usage))
+		}
+	}
+}
+
+// issued is the best estimate of when the certificate was issued.
+func (c Certificate) issued(a authority) time.Time {
+	for _, ca := range a.certificates {
+		copied := c.NotBefore.Equal(ca.NotBefore)
+		if copied && c.Changed.After(c.NotBefore) && c.Changed.Before(c.NotAfter) {
+			return c.Changed
+		}
+	}
+	return c.NotBefore
+}
+
+// judgeTime sets the state by the clock alone and says whether it is not ok.
+func (c *Certificate) judgeTime(now time.Time) bool {
+	switch {
+	case now.After(c.NotAfter): // as x509.Certificate.Verify does
+		c.State = Expired
+		c.Reason = fmt.Sprintf("expired %s ago (%s)", Span(now.Sub(c.NotAfter)), c.NotAfter.UTC().Format(TimeLayout))
+	case now.Before(c.NotBefore):
+		*c = c.invalid("not valid before %s, in %s: is the clock right?", c.NotBefore.UTC().Format(TimeLayout), Span(c.NotBefore.Sub(now)))
+	default:
+		c.State = OK
+		c.Reason = fmt.Sprintf("expires in %s (%s)", Span(c.NotAfter.Sub(now)), c.NotAfter.UTC().Format(TimeLayout))
+	}
+	return c.State != OK
+}
+
+// matches says whether a public key is the certificate's.
+func matches(c *x509.Certificate, public crypto.PublicKey) bool {
+	if m, ok := public.(modulus); ok {
+		k, ok := c.PublicKey.(*rsa.PublicKey)
+		return ok && k.E == m.E && k.N.Cmp(m.N) == 0
+	}
+	k, ok := c.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
+	return ok && k.Equal(public)
+}
+
+// signedBy says whether one of the CA's certificates signed the leaf. Time does
+// not matter here: an expired certificate is still signed.
+func signedBy(leaf *x509.Certificate, a authority) bool {
+	for _, ca := range a.certificates {
+		if leaf.CheckSignatureFrom(ca) == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// unwrapPath drops the path from a file error, which is said with the sentence
+// around it, without the root.
+func unwrapPath(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}

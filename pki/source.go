@@ -1,0 +1,118 @@
+package pki
+
+import (
+	"os"
+	"path"
+	"strings"
+)
+
+// source is one certificate that this node should have, and where.
+type source struct {
+	name     string
+	kind     Kind
+	renewer  Renewer
+	path     string
+	key      string // empty where no key is expected beside the certificate
+	ca       string // name of its authority
+	optional bool
+}
+
+// list is every certificate of this node, under kubeadm's names and in the order
+// in which `kubeadm certs renew all` takes them (kubeadm:
+// phases/certs/renewal/manager.go), then the kubelet's, then the CAs.
+func (l Layout) list() []source {
+	var list []source
+	if l.ControlPlane {
+		list = l.controlPlane()
+	}
+	list = append(list, l.kubeletClient(), l.kubeletServer())
+	return append(list, l.authorities()...)
+}
+
+func (l Layout) controlPlane() []source {
+	dir := l.CertificatesDir
+	api, etcd := l.Manifests["kube-apiserver"], l.Manifests["etcd"]
+	conf := func(name string, m Manifest) source {
+		return source{name: name, kind: Kubeconfig, renewer: Kubeadm, ca: "ca",
+			path: m.file("kubeconfig", path.Join(l.KubernetesDir, name))}
+	}
+	pem := func(name, ca string, m Manifest, certFlag, keyFlag, file string) source {
+		return source{name: name, kind: PEM, renewer: Kubeadm, ca: ca,
+			path: m.file(certFlag, path.Join(dir, file+".crt")), key: m.file(keyFlag, path.Join(dir, file+".key"))}
+	}
+	list := []source{
+		conf("admin.conf", Manifest{}),
+		pem("apiserver", "ca", api, "tls-cert-file", "tls-private-key-file", "apiserver"),
+	}
+	// An API server whose etcd is elsewhere may have been given its client
+	// certificate by the operator.
+	etcdClient := pem("apiserver-etcd-client", "etcd-ca", api, "etcd-certfile", "etcd-keyfile", "apiserver-etcd-client")
+	if _, named := api.Flag("etcd-certfile"); l.LocalEtcd || named {
+		if !l.LocalEtcd {
+			etcdClient.renewer = Nobody // kubeadm drops it with an external etcd (phases/certs/certlist.go)
+		}
+		list = append(list, etcdClient)
+	}
+	list = append(list,
+		pem("apiserver-kubelet-client", "ca", api, "kubelet-client-certificate", "kubelet-client-key", "apiserver-kubelet-client"),
+		conf("controller-manager.conf", l.Manifests["kube-controller-manager"]))
+	if l.LocalEtcd {
+		list = append(list,
+			pem("etcd-healthcheck-client", "etcd-ca", Manifest{}, "", "", "etcd/healthcheck-client"),
+			pem("etcd-peer", "etcd-ca", etcd, "peer-cert-file", "peer-key-file", "etcd/peer"),
+			pem("etcd-server", "etcd-ca", etcd, "cert-file", "key-file", "etcd/server"))
+	}
+	list = append(list,
+		pem("front-proxy-client", "front-proxy-ca", api, "proxy-client-cert-file", "proxy-client-key-file", "front-proxy-client"),
+		conf("scheduler.conf", l.Manifests["kube-scheduler"]))
+	// Only the node of `kubeadm init` has it (kubeadm: phases/kubeconfig/kubeconfig.go).
+	super := conf("super-admin.conf", Manifest{})
+	super.optional = true
+	return append(list, super)
+}
+
+func (l Layout) kubeletClient() source {
+	return source{name: "kubelet-client", kind: Kubeconfig, renewer: Kubelet, ca: "ca", path: l.KubeletKubeconfig, optional: !l.ControlPlane && !l.exists(l.KubeletConfig)}
+}
+
+// kubeletServer is what the kubelet serves: the file its configuration names; the
+// one it asks the cluster for with serverTLSBootstrap; or the one it signs itself,
+// once, when there is none (kubelet: cmd/kubelet/app/server.go).
+func (l Layout) kubeletServer() source {
+	s := source{name: "kubelet-server", kind: PEM, renewer: Nobody, optional: true}
+	dir := path.Join(l.KubeletDir, "pki")
+	switch {
+	case l.kubelet.TLSCertFile != "":
+		s.path, s.key = l.kubelet.TLSCertFile, l.kubelet.TLSPrivateKeyFile
+	case l.kubelet.ServerTLSBootstrap:
+		s.path = path.Join(dir, "kubelet-server-current.pem")
+		s.key, s.renewer, s.ca = s.path, Kubelet, "ca"
+	default:
+		s.path, s.key = path.Join(dir, "kubelet.crt"), path.Join(dir, "kubelet.key")
+	}
+	return s
+}
+
+func (l Layout) authorities() []source {
+	dir := l.CertificatesDir
+	api, etcd := l.Manifests["kube-apiserver"], l.Manifests["etcd"]
+	ca := func(name, file string) source {
+		return source{name: name, kind: CA, renewer: Nobody, path: file, key: strings.TrimSuffix(file, path.Ext(file)) + ".key"}
+	}
+	list := []source{ca("ca", api.file("client-ca-file", path.Join(dir, "ca.crt")))}
+	if !l.ControlPlane {
+		list[0].optional = true
+		return list
+	}
+	if l.LocalEtcd {
+		list = append(list, ca("etcd-ca", etcd.file("trusted-ca-file", path.Join(dir, "etcd", "ca.crt"))))
+	} else if file, named := api.Flag("etcd-cafile"); named {
+		list = append(list, ca("etcd-ca", api.HostPath(file)))
+	}
+	return append(list, ca("front-proxy-ca", api.file("requestheader-client-ca-file", path.Join(dir, "front-proxy-ca.crt"))))
+}
+
+func (l Layout) exists(p string) bool {
+	_, err := os.Stat(l.host(p))
+	return err == nil
+}
