@@ -137,7 +137,7 @@ func (l Layout) readLeaf(s source, authorities map[string]authority, now time.Ti
 	c.CAKeyHere = known && a.keyHere
 	c.Issued = c.issued(a)
 
-	if key == nil && keyPath != "" {
+	if len(key) == 0 && keyPath != "" {
 		if key, err = readFile(l.host(keyPath)); err != nil {
 			return c.invalid("its key %s cannot be read: %s", keyPath, unwrapPath(err))
 		}

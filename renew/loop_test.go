@@ -66,7 +66,7 @@ func loop(t *testing.T, m *manager, change func(*renew.Loop), meanwhile func()) 
 		Node: &renew.Node{
 			Locate:     func() (pki.Layout, []error) { return pki.Layout{}, nil },
 			Containers: host, Kubelet: host, Log: zap.NewNop(), Now: time.Now,
-			Policy: renew.DefaultPolicy, State: renew.State{Dir: t.TempDir()},
+			Policy: shipped, State: renew.State{Dir: t.TempDir()},
 		},
 		Interval: 12 * time.Hour, Retry: time.Minute, Notify: m,
 	}

@@ -241,7 +241,7 @@ func TestDecide(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			o := healthy()
 			tt.change(&o)
-			p := renew.Decide(o, renew.DefaultPolicy, tt.wish)
+			p := renew.Decide(o, shipped, tt.wish)
 			var got struct{ Renew, Restart, Blocked []string }
 			for _, r := range p.Renew {
 				got.Renew = append(got.Renew, r.Certificate)
@@ -284,7 +284,7 @@ func TestDecide(t *testing.T) {
 func TestDecideNext(t *testing.T) {
 	o := healthy()
 	certificate(&o, "etcd-peer", func(c *pki.Certificate) { c.NotAfter = now.Add(50 * day) })
-	p := renew.Decide(o, renew.DefaultPolicy, renew.Wish{})
+	p := renew.Decide(o, shipped, renew.Wish{})
 	if want := now.Add(20 * day); !p.Next.Equal(want) || p.NextReason != "etcd-peer becomes due" {
 		t.Errorf("next %s (%s), want %s for etcd-peer", p.Next, p.NextReason, want)
 	}

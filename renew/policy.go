@@ -19,10 +19,6 @@ type Policy struct {
 	Share float64
 }
 
-// DefaultPolicy renews 30 days or a third of the lifetime before the end,
-// whichever is shorter.
-var DefaultPolicy = Policy{Before: 30 * 24 * time.Hour, Share: 1.0 / 3}
-
 // String is the policy as the configuration spells it.
 func (p Policy) String() string {
 	switch {

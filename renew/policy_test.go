@@ -15,6 +15,10 @@ const day = 24 * time.Hour
 // now is the time of every test in this file.
 var now = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
+// shipped is the policy of the shipped configuration: 30 days or a third of the
+// lifetime, whichever is shorter.
+var shipped = renew.Policy{Before: 30 * day, Share: 1.0 / 3}
+
 // leaf is a healthy certificate issued at a time, ending at another.
 func leaf(issued, notAfter time.Time) pki.Certificate {
 	return pki.Certificate{
@@ -43,23 +47,23 @@ func TestPolicy(t *testing.T) {
 		reason string
 	}{
 		{
-			name: "a year, far from its end", policy: renew.DefaultPolicy, cert: year(200 * day),
+			name: "a year, far from its end", policy: shipped, cert: year(200 * day),
 			state: pki.OK, at: now.Add(170 * day), reason: "expires in 200d, due in 170d",
 		},
 		{
-			name: "a year, one second before the threshold", policy: renew.DefaultPolicy, cert: year(30*day + time.Second),
+			name: "a year, one second before the threshold", policy: shipped, cert: year(30*day + time.Second),
 			state: pki.OK, at: now.Add(time.Second), reason: "due in 1.0s",
 		},
 		{
-			name: "a year, at the threshold", policy: renew.DefaultPolicy, cert: year(30 * day),
+			name: "a year, at the threshold", policy: shipped, cert: year(30 * day),
 			renew: true, state: pki.Due, at: now, reason: "expires in 30d, renewed from 30d before the end on",
 		},
 		{
-			name: "an hour: a third of the lifetime is shorter than 30 days", policy: renew.DefaultPolicy,
+			name: "an hour: a third of the lifetime is shorter than 30 days", policy: shipped,
 			cert: leaf(now.Add(-30*time.Minute), now.Add(30*time.Minute)), state: pki.OK, at: now.Add(10 * time.Minute), reason: "due in 10m0s",
 		},
 		{
-			name: "an hour, in its last third", policy: renew.DefaultPolicy,
+			name: "an hour, in its last third", policy: shipped,
 			cert: leaf(now.Add(-41*time.Minute), now.Add(19*time.Minute)), renew: true, state: pki.Due, at: now.Add(-1 * time.Minute), reason: "expires in 19m0s",
 		},
 		{
@@ -84,54 +88,54 @@ func TestPolicy(t *testing.T) {
 			state: pki.OK, at: now.Add(300*day - 365*day/3), reason: "expires in 300d",
 		},
 		{
-			name: "issue time unknown", policy: renew.DefaultPolicy,
+			name: "issue time unknown", policy: shipped,
 			cert:  with(year(200*day), func(c *pki.Certificate) { c.Issued = time.Time{} }),
 			state: pki.OK, at: now.Add(170 * day), reason: "due in 170d",
 		},
 		{
-			name: "expired", policy: renew.DefaultPolicy,
+			name: "expired", policy: shipped,
 			cert:  with(year(-3*day), func(c *pki.Certificate) { c.State, c.Reason = pki.Expired, "expired 3d ago" }),
 			renew: true, state: pki.Expired, at: now.Add(-33 * day), reason: "expired 3d ago",
 		},
 		{
-			name: "expired, CA key elsewhere", policy: renew.DefaultPolicy,
+			name: "expired, CA key elsewhere", policy: shipped,
 			cert:  with(year(-3*day), func(c *pki.Certificate) { c.State, c.Reason, c.CAKeyHere = pki.Expired, "expired 3d ago", false }),
 			state: pki.Expired, reason: "expired 3d ago",
 		},
 		{
-			name: "external and within the threshold", policy: renew.DefaultPolicy,
+			name: "external and within the threshold", policy: shipped,
 			cert:  with(year(3*day), func(c *pki.Certificate) { c.State, c.Reason, c.CAKeyHere = pki.External, "no CA key", false }),
 			state: pki.External, reason: "no CA key",
 		},
 		{
-			name: "optional and missing", policy: renew.DefaultPolicy,
+			name: "optional and missing", policy: shipped,
 			cert:  pki.Certificate{Name: "super-admin.conf", Renewer: pki.Kubeadm, Optional: true, State: pki.Missing, Reason: "not there"},
 			state: pki.Missing, reason: "not there",
 		},
 		{
-			name: "unreadable", policy: renew.DefaultPolicy,
+			name: "unreadable", policy: shipped,
 			cert:  pki.Certificate{Name: "apiserver", Renewer: pki.Kubeadm, State: pki.Invalid, Reason: "is empty", CAKeyHere: true},
 			state: pki.Invalid, reason: "is empty",
 		},
 		{
 			// What kubeadm leaves when it is killed between key and certificate; it
 			// heals by renewing again.
-			name: "key of another certificate", policy: renew.DefaultPolicy,
+			name: "key of another certificate", policy: shipped,
 			cert:  with(year(200*day), func(c *pki.Certificate) { c.State, c.Reason, c.KeyMatches = pki.Invalid, "key mismatch", false }),
 			renew: true, state: pki.Invalid, at: now, reason: "key mismatch; renewing makes a new pair",
 		},
 		{
-			name: "not yet valid is for the clock, not for kubeadm", policy: renew.DefaultPolicy,
+			name: "not yet valid is for the clock, not for kubeadm", policy: shipped,
 			cert:  with(year(200*day), func(c *pki.Certificate) { c.State, c.Reason = pki.Invalid, "not yet valid" }),
 			state: pki.Invalid, reason: "not yet valid",
 		},
 		{
-			name: "the kubelet renews its own", policy: renew.DefaultPolicy,
+			name: "the kubelet renews its own", policy: shipped,
 			cert:  with(year(3*day), func(c *pki.Certificate) { c.Renewer, c.Reason = pki.Kubelet, "expires in 3d" }),
 			state: pki.OK, reason: "expires in 3d",
 		},
 		{
-			name: "nobody renews a CA", policy: renew.DefaultPolicy,
+			name: "nobody renews a CA", policy: shipped,
 			cert:  with(year(-3*day), func(c *pki.Certificate) { c.Renewer, c.Kind, c.State = pki.Nobody, pki.CA, pki.Expired }),
 			state: pki.Expired,
 		},
@@ -157,7 +161,7 @@ func TestPolicyUnfit(t *testing.T) {
 	if got := (renew.Policy{Before: 30 * day}).Unfit([]pki.Certificate{short}); len(got) != 1 || got[0] != "apiserver lives 1d0h" {
 		t.Errorf("Unfit = %q, want the certificate and its lifetime", got)
 	}
-	if got := renew.DefaultPolicy.Unfit([]pki.Certificate{short}); len(got) != 0 {
+	if got := shipped.Unfit([]pki.Certificate{short}); len(got) != 0 {
 		t.Errorf("the default policy does not fit %q", got)
 	}
 }
