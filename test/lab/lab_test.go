@@ -171,7 +171,8 @@ func build(t *testing.T) (lab string) {
 
 func mustRun(t *testing.T, lab string, args ...string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	// As long as it takes to build all parts on a slow machine.
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Minute)
 	defer cancel()
 	out, err := exec.CommandContext(ctx, lab, append([]string{"--name", killed}, args...)...).CombinedOutput()
 	if err != nil {

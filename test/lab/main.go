@@ -50,6 +50,9 @@ func upCommand(name *string) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.Name, o.Progress = *name, cmd.ErrOrStderr()
 			cluster, err := controlplane.Up(cmd.Context(), o)
+			if _, openErr := controlplane.Open(*name); err != nil && openErr == nil {
+				return fmt.Errorf("%w\nwhat came up stays for a look, until down or the next up of --name %s", err, *name)
+			}
 			if err != nil {
 				return err
 			}

@@ -34,7 +34,7 @@ type Options struct {
 	Name string
 	// Nodes is the number of control-plane nodes, named cp1, cp2, …
 	Nodes int
-	// Kubernetes is a version such as 1.36.3, or 1.35 for its latest patch.
+	// Kubernetes is a version such as 1.36.3, or 1.35 for a patch of it.
 	Kubernetes string
 	// Validity is the lifetime of the certificates that kubeadm makes, when
 	// it is not zero. kubeadm knows it as certificateValidityPeriod.
@@ -121,6 +121,9 @@ func raise(ctx context.Context, o Options, set *parts.Set, out *progress.Printer
 
 // Open returns the cluster that a process brought up under this name.
 func Open(name string) (*Cluster, error) {
+	if err := needRoot(); err != nil {
+		return nil, err
+	}
 	lab, err := machine.Open(name)
 	if err != nil {
 		return nil, err

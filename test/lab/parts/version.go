@@ -19,10 +19,12 @@ const (
 	debianSuite       = "bookworm"
 )
 
-// latest has the patch that a bare minor stands for.
-var latest = map[string]string{
-	"v1.31": "v1.31.14",
-	"v1.32": "v1.32.13",
+// patches has the release that a bare minor stands for. It is one of which
+// the Go module proxy has all modules; of 1.31.14, 1.32.13 and others it lacks
+// some of those that Kubernetes stages.
+var patches = map[string]string{
+	"v1.31": "v1.31.0",
+	"v1.32": "v1.32.2",
 	"v1.33": "v1.33.13",
 	"v1.34": "v1.34.4",
 	"v1.35": "v1.35.4",
@@ -43,7 +45,7 @@ func resolveVersion(version string) (string, error) {
 	if strings.Count(v, ".") == 2 {
 		return v, nil
 	}
-	patch, known := latest[v]
+	patch, known := patches[v]
 	if !known {
 		return "", fmt.Errorf("kubernetes version %q: name its patch, such as %s.0; known without are 1.31 to 1.36", version, version)
 	}

@@ -12,7 +12,7 @@ func TestResolveVersion(t *testing.T) {
 		{"", DefaultKubernetes, true},
 		{"1.36.3", "v1.36.3", true},
 		{"v1.34.4", "v1.34.4", true},
-		{"1.31", "v1.31.14", true},
+		{"1.31", "v1.31.0", true},
 		{"v1.35", "v1.35.4", true},
 		{"1.36", DefaultKubernetes, true},
 		{"1.99", "", false}, // its newest patch is not known here
