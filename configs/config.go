@@ -49,7 +49,8 @@ type Renew struct {
 type Check struct {
 	// Interval is the longest time between two looks.
 	Interval time.Duration `mapstructure:"interval"`
-	// Retry is the time to the next look after one that failed or was blocked.
+	// Retry is the time to the next look after one that failed or was blocked, never
+	// more than Interval.
 	Retry time.Duration `mapstructure:"retry"`
 	// Settle is how long files must be quiet after a change before it is looked at.
 	Settle time.Duration `mapstructure:"settle"`

@@ -24,7 +24,10 @@ func ParseDuration(s string) (time.Duration, error) {
 	var plain strings.Builder // what time.ParseDuration reads
 	for rest != "" {
 		number := strings.IndexFunc(rest, func(r rune) bool { return r != '.' && (r < '0' || r > '9') })
-		if number < 0 {
+		switch number {
+		case 0:
+			return 0, errDuration
+		case -1:
 			number = len(rest)
 		}
 		unit := strings.IndexAny(rest[number:], ".0123456789")

@@ -78,12 +78,12 @@ func (t *Threshold) UnmarshalText(text []byte) error {
 			read.Share = share
 			continue
 		}
-		if read.Before != 0 {
-			return errors.New("has two durations")
-		}
 		before, err := ParseDuration(part)
 		if err != nil {
 			return errors.New("is neither a duration nor a share")
+		}
+		if read.Before != 0 {
+			return errors.New("has two durations")
 		}
 		if before <= 0 {
 			return errors.New("must be more than nothing")

@@ -1,0 +1,62 @@
+package configs
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// YAML is the configuration as a file that Load reads back to the same.
+func (c Config) YAML() ([]byte, error) {
+	return write(c, nil)
+}
+
+// YAML is the configuration as a file, each line with a comment that says where the
+// value comes from.
+func (e Effective) YAML() ([]byte, error) {
+	return write(e.Config, e.Origin)
+}
+
+func write(c Config, origin map[string]string) ([]byte, error) {
+	root := &yaml.Node{Kind: yaml.MappingNode}
+	at := map[string]*yaml.Node{"": root}
+	for _, k := range Keys() {
+		value := &yaml.Node{}
+		value.SetString(k.of(c))
+		if value.Value == "" {
+			value.Style = yaml.DoubleQuotedStyle
+		}
+		if from := origin[k.Name]; from != "" {
+			value.LineComment = "# " + from
+		}
+		section, name := "", k.Name
+		for {
+			head, rest, more := strings.Cut(name, ".")
+			if !more {
+				break
+			}
+			below := section + head + "."
+			if at[below] == nil {
+				at[below] = &yaml.Node{Kind: yaml.MappingNode}
+				at[section].Content = append(at[section].Content, scalar(head), at[below])
+			}
+			section, name = below, rest
+		}
+		at[section].Content = append(at[section].Content, scalar(name), value)
+	}
+	var b bytes.Buffer
+	encoder := yaml.NewEncoder(&b)
+	encoder.SetIndent(2)
+	if err := encoder.Encode(root); err != nil {
+		return nil, fmt.Errorf("write the configuration as YAML: %w", err)
+	}
+	return b.Bytes(), nil
+}
+
+func scalar(text string) *yaml.Node {
+	n := &yaml.Node{}
+	n.SetString(text)
+	return n
+}

@@ -1,0 +1,134 @@
+package configs
+
+import (
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Validate checks the values against each other and against what can work at all.
+// The error is of type Problems and holds all that is wrong. Whether the threshold
+// fits the certificates of a node is asked of Threshold.For.
+func (c Config) Validate() error {
+	var p Problems
+	p.threshold("renew.before", c.Renew.Before)
+	p.program("renew.kubeadm", c.Renew.Kubeadm)
+	p.between("renew.timeout", c.Renew.Timeout, time.Second, time.Hour)
+
+	p.between("check.interval", c.Check.Interval, time.Second, day)
+	p.between("check.retry", c.Check.Retry, time.Second, day)
+	p.between("check.settle", c.Check.Settle, 0, time.Minute)
+
+	p.grace("restart.grace.etcd", c.Restart.Grace.Etcd)
+	p.grace("restart.grace.kube-apiserver", c.Restart.Grace.APIServer)
+	p.grace("restart.grace.kube-controller-manager", c.Restart.Grace.ControllerManager)
+	p.grace("restart.grace.kube-scheduler", c.Restart.Grace.Scheduler)
+	p.grace("restart.graceAlone", c.Restart.GraceAlone)
+	p.between("restart.timeout", c.Restart.Timeout, time.Second, time.Hour)
+	p.between("restart.healthy", c.Restart.Healthy, time.Second, time.Hour)
+
+	p.socket("runtime.endpoint", c.Runtime.Endpoint)
+
+	if u := c.Kubelet.Unit; !strings.HasSuffix(u, ".service") || strings.ContainsAny(u, "/ \t\n") || u == ".service" {
+		p.add("kubelet.unit", "must be the name of a systemd service "+got(u), "write it as systemctl shows it, such as kubelet.service")
+	}
+	p.address("kubelet.healthz", c.Kubelet.Healthz)
+	p.between("kubelet.timeout", c.Kubelet.Timeout, time.Second, time.Hour)
+
+	p.directory("paths.root", c.Paths.Root, true)
+	p.directory("paths.kubernetes", c.Paths.Kubernetes, false)
+	p.directory("paths.certificates", c.Paths.Certificates, true)
+	p.directory("paths.kubelet", c.Paths.Kubelet, false)
+	p.directory("paths.state", c.Paths.State, false)
+	// The kubelet takes every file there for a pod.
+	if manifests := filepath.Join(c.Paths.Kubernetes, "manifests"); within(c.Paths.State, manifests) {
+		p.add("paths.state", "must not lie in "+manifests+" "+got(c.Paths.State), "choose a directory of its own, such as "+Default().Paths.State)
+	}
+
+	p.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
+	p.oneOf("log.format", c.Log.Format, "auto", "journal", "console", "json")
+	return p.err()
+}
+
+func (p *Problems) add(key, what, do string) {
+	*p = append(*p, Problem{Key: key, What: what, Do: do})
+}
+
+func (p *Problems) threshold(key string, t Threshold) {
+	inRange := t.Before >= 0 && t.Share >= 0 && t.Share < 1 // false for a share that is not a number
+	if !inRange || (t.Before == 0 && t.Share == 0) {
+		p.add(key, "must be more than nothing, and a share less than 100% (got "+t.String()+")", thresholdForms)
+	}
+}
+
+func (p *Problems) between(key string, d, least, most time.Duration) {
+	if d < least || d > most {
+		p.add(key, fmt.Sprintf("is out of range (got %s)", FormatDuration(d)),
+			fmt.Sprintf("set it between %s and %s", FormatDuration(least), FormatDuration(most)))
+	}
+}
+
+// grace refuses what CRI cannot carry: it counts whole seconds, and 0 means SIGKILL
+// at once (cri-api: StopContainerRequest.Timeout).
+func (p *Problems) grace(key string, d time.Duration) {
+	const least, most = time.Second, 5 * time.Minute
+	if d < least || d > most || d%time.Second != 0 {
+		p.add(key, fmt.Sprintf("must be whole seconds (got %s)", FormatDuration(d)),
+			fmt.Sprintf("set it between %s and %s", FormatDuration(least), FormatDuration(most)))
+	}
+}
+
+func (p *Problems) program(key, name string) {
+	const do = "write a path such as /usr/bin/kubeadm, or a name that is in PATH"
+	switch {
+	case name == "" || strings.ContainsAny(name, "\x00\n"):
+		p.add(key, "must name a program "+got(name), do)
+	case strings.Contains(name, "/") && !filepath.IsAbs(name):
+		p.add(key, "must be an absolute path, for a daemon has no directory of its own "+got(name), do)
+	case !strings.Contains(name, "/") && strings.ContainsAny(name, " \t"):
+		p.add(key, "must be a program without arguments "+got(name), do)
+	}
+}
+
+// socket allows what the kubelet allows on Linux
+// (kubelet: cri-client/pkg/util/util_unix.go).
+func (p *Problems) socket(key, endpoint string) {
+	path := strings.TrimPrefix(endpoint, "unix://")
+	if endpoint != "" && (!filepath.IsAbs(path) || path == "/") {
+		p.add(key, "must be a unix socket "+got(endpoint), "write unix:///run/containerd/containerd.sock, or nothing to use the kubelet's")
+	}
+}
+
+func (p *Problems) address(key, address string) {
+	u, err := url.Parse(address)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" || u.User != nil {
+		p.add(key, "must be the address of a health endpoint "+got(address), "write it as "+Default().Kubelet.Healthz)
+	}
+}
+
+func (p *Problems) directory(key, path string, empty bool) {
+	switch {
+	case path == "" && empty:
+	case path == "":
+		p.add(key, "must name a directory "+got(path), "write an absolute path, or remove the line for its default")
+	case !filepath.IsAbs(path) || strings.Contains(path, "\x00"):
+		p.add(key, "must be an absolute path "+got(path), "begin it with /")
+	case filepath.Clean(path) == "/" && key != "paths.root":
+		p.add(key, "must not be the root directory "+got(path), "name the directory itself")
+	}
+}
+
+func (p *Problems) oneOf(key, value string, allowed ...string) {
+	if !slices.Contains(allowed, value) {
+		p.add(key, "is not one of the words for it "+got(value), "write one of "+strings.Join(allowed, ", "))
+	}
+}
+
+// within says whether path is dir or below it.
+func within(path, dir string) bool {
+	rel, err := filepath.Rel(dir, path)
+	return err == nil && rel != ".." && !strings.HasPrefix(rel, "../")
+}
