@@ -208,7 +208,7 @@ func killWhen(t *testing.T, lab, path string) {
 	if err := cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		t.Fatal(err)
 	}
-	<-ended
+	t.Log("up:", <-ended)
 }
 
 // However far `up` came before it was killed, `down` leaves nothing.

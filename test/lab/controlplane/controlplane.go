@@ -84,7 +84,9 @@ func Up(ctx context.Context, o Options) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	release, err := machine.Lock(ctx, o.Name)
+	release, err := machine.Lock(ctx, o.Name, func() {
+		out.Printf("another process makes or removes the lab %s, waiting for it", o.Name)
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +150,7 @@ func Down(ctx context.Context, name string) error {
 	if err := needRoot(); err != nil {
 		return err
 	}
-	release, err := machine.Lock(ctx, name)
+	release, err := machine.Lock(ctx, name, nil)
 	if err != nil {
 		return err
 	}

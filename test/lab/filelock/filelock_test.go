@@ -11,9 +11,9 @@ import (
 	"github.com/kubecertd/kubecertd/test/lab/filelock"
 )
 
-func take(t *testing.T, ctx context.Context, dir string, waiting func()) func() {
+func take(t *testing.T, dir string) func() {
 	t.Helper()
-	release, err := filelock.Take(ctx, dir, waiting)
+	release, err := filelock.Take(t.Context(), dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -22,7 +22,7 @@ func take(t *testing.T, ctx context.Context, dir string, waiting func()) func() 
 
 func TestTakeWaitsForTheHolder(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "made")
-	release := take(t, t.Context(), dir, nil)
+	release := take(t, dir)
 
 	waiting := make(chan struct{})
 	taken := make(chan error, 1)
@@ -47,7 +47,7 @@ func TestTakeWaitsForTheHolder(t *testing.T) {
 
 func TestTakeGivesUpWithItsContext(t *testing.T) {
 	dir := t.TempDir()
-	defer take(t, t.Context(), dir, nil)()
+	defer take(t, dir)()
 
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
@@ -60,7 +60,7 @@ func TestTakeGivesUpWithItsContext(t *testing.T) {
 // not end up with a lock on a folder that is no longer there.
 func TestTakeAfterTheHolderRemovedTheFolder(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "lab")
-	release := take(t, t.Context(), dir, nil)
+	release := take(t, dir)
 
 	waiting := make(chan struct{})
 	type result struct {

@@ -58,15 +58,15 @@ func (l *Lab) Dir() string { return l.dir }
 var ErrNoLab = errors.New("no such lab")
 
 // Lock keeps other processes from making or removing the lab of that name
-// until it is released.
-func Lock(ctx context.Context, name string) (release func(), err error) {
+// until it is released. It waits for one that does, and calls waiting first.
+func Lock(ctx context.Context, name string, waiting func()) (release func(), err error) {
 	dir, err := labDir(name)
 	if err != nil {
 		return nil, err
 	}
-	release, err = filelock.Take(ctx, dir, nil)
+	release, err = filelock.Take(ctx, dir, waiting)
 	if err != nil {
-		return nil, fmt.Errorf("another process makes or removes the lab %s: %w", name, err)
+		return nil, fmt.Errorf("take the lab %s: %w", name, err)
 	}
 	return release, nil
 }
@@ -224,8 +224,8 @@ func stateRoot() (string, error) {
 		return "", fmt.Errorf("find the folder of labs (%s): %w", stateVariable, err)
 	}
 	// Mount tables and processes show the path without symbolic links.
-	if real, err := filepath.EvalSymlinks(root); err == nil {
-		return real, nil
+	if resolved, err := filepath.EvalSymlinks(root); err == nil {
+		return resolved, nil
 	}
 	return root, nil
 }

@@ -108,11 +108,11 @@ func (p *Printer) beat(stop <-chan struct{}, title, about string, began time.Tim
 
 // line needs the lock held.
 func (p *Printer) line(text string) {
-	clear := ""
+	overwrite := ""
 	if p.terminal {
-		clear = "\r\033[K"
+		overwrite = "\r\033[K"
 	}
-	_, _ = fmt.Fprintf(p.w, "%s%s %s\n", clear, p.stamp(), text)
+	_, _ = fmt.Fprintf(p.w, "%s%s %s\n", overwrite, p.stamp(), text)
 }
 
 func (p *Printer) stamp() string {
