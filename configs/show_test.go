@@ -1,6 +1,8 @@
 package configs_test
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -121,8 +123,12 @@ func FuzzFile(f *testing.F) {
 	f.Add("renew:\n  before: !!binary aGVsbG8=\n  timeout: 2026-01-01\n")
 	f.Add("? {a: b}\n: c\n")
 	f.Add("%YAML 1.1\n---\n!!map {check: !!null ~}\n")
+	file := filepath.Join(f.TempDir(), "kubecertd.yaml")
 	f.Fuzz(func(t *testing.T, content string) {
-		c, err := configs.Load(write(t, content), true, nil)
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, err := configs.Load(file, true, nil)
 		if err == nil {
 			err = c.Validate()
 		}
