@@ -86,9 +86,9 @@ type Certificate struct {
 	NotBefore time.Time `json:"notBefore,omitzero"`
 	NotAfter  time.Time `json:"notAfter,omitzero"`
 	// Issued is the best estimate of when the certificate was issued: NotBefore,
-	// except where NotBefore was copied from the CA, as kubeadm does for the
-	// kubeconfigs of init and join (kubernetes#113618); then Changed, if that lies
-	// between NotBefore and NotAfter.
+	// except where kubeadm copied that from the CA into a kubeconfig
+	// (kubernetes#113618); then NotAfter less the validity of the node's other
+	// certificates.
 	Issued time.Time `json:"issued,omitzero"`
 	// KeyMatches says that the private key beside the certificate belongs to it.
 	// It is false where there is no key to compare; then KeyPath is empty.

@@ -51,6 +51,7 @@ func (l Layout) Read(now time.Time) []Certificate {
 		}
 		leaves = append(leaves, c)
 	}
+	estimateIssue(leaves, authorities)
 	return append(leaves, cas...)
 }
 
@@ -78,7 +79,7 @@ func (l Layout) readCA(s source, now time.Time) (Certificate, authority) {
 			}
 		}
 	}
-	key, err := readFile(l.host(s.key))
+	key, err := l.read(s.key)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		a.keyAbsent = true
@@ -135,10 +136,9 @@ func (l Layout) readLeaf(s source, authorities map[string]authority, now time.Ti
 	c.describe(list[0])
 	a, known := authorities[s.ca]
 	c.CAKeyHere = known && a.keyHere
-	c.Issued = c.issued(a)
 
 	if len(key) == 0 && keyPath != "" {
-		if key, err = readFile(l.host(keyPath)); err != nil {
+		if key, err = l.read(keyPath); err != nil {
 			return c.invalid("its key %s cannot be read: %s", keyPath, unwrapPath(err))
 		}
 	}
@@ -174,31 +174,34 @@ func (l Layout) readLeaf(s source, authorities map[string]authority, now time.Ti
 // content reads a certificate's file and notes when it was last written. On an
 // error the certificate's state and reason are set.
 func (l Layout) content(c *Certificate, file string) ([]byte, error) {
-	name := l.host(file)
-	if target, err := l.follow(name); err == nil {
-		name = target
-	}
-	content, err := readFile(name)
+	content, err := l.read(file)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		c.State, c.Reason = Missing, "there is no such file"
 	case err != nil:
 		*c = c.invalid("it cannot be read: %s", unwrapPath(err))
 	default:
-		if info, err := os.Stat(name); err == nil {
+		if info, err := os.Stat(l.follow(file)); err == nil {
 			c.Changed = info.ModTime()
 		}
 	}
 	return content, err
 }
 
-// follow resolves a symbolic link under the root: an absolute target is the
-// host's, not ours (kubelet-client-current.pem is one).
-func (l Layout) follow(name string) (string, error) {
-	for range 8 {
+// read reads a file of the node.
+func (l Layout) read(file string) ([]byte, error) { return readFile(l.follow(file)) }
+
+// follow is where a file of the node lies: under the root, and behind its symbolic
+// links, whose absolute targets are the node's (kubelet-client-current.pem is one).
+func (l Layout) follow(file string) string {
+	name := l.host(file)
+	if l.Root == "" || l.Root == "/" {
+		return name
+	}
+	for range 8 { // a loop of links ends here, and shows on reading
 		target, err := os.Readlink(name)
 		if err != nil {
-			return name, nil //nolint:nilerr // not a link: what it is shows on reading
+			break
 		}
 		if filepath.IsAbs(target) {
 			name = l.host(target)
@@ -206,7 +209,7 @@ func (l Layout) follow(name string) (string, error) {
 			name = filepath.Join(filepath.Dir(name), target)
 		}
 	}
-	return "", errors.New("too many symbolic links")
+	return name
 }
 
 // invalid is the certificate in state invalid.
@@ -238,15 +241,29 @@ func (c *Certificate) describe(leaf *x509.Certificate) {
 	}
 }
 
-// issued is the best estimate of when the certificate was issued.
-func (c Certificate) issued(a authority) time.Time {
-	for _, ca := range a.certificates {
-		copied := c.NotBefore.Equal(ca.NotBefore)
-		if copied && c.Changed.After(c.NotBefore) && c.Changed.Before(c.NotAfter) {
-			return c.Changed
+// estimateIssue sets when kubeconfigs whose not-before was copied from the CA were
+// issued (kubernetes#113618). kubeadm gives all leaves of a cluster the same
+// validity, and its PEM files do not have the flaw, so the longest of theirs is the
+// kubeconfigs' too. The file's time would be no help: a backup tool that touches
+// it every day would move it for ever.
+func estimateIssue(leaves []Certificate, authorities map[string]authority) {
+	var validity time.Duration
+	for _, c := range leaves {
+		if c.Kind == PEM && c.Renewer == Kubeadm && c.Leaf != nil {
+			validity = max(validity, c.NotAfter.Sub(c.NotBefore))
 		}
 	}
-	return c.NotBefore
+	for i, c := range leaves {
+		leaves[i].Issued = c.NotBefore
+		if c.Kind != Kubeconfig || c.Renewer != Kubeadm || validity == 0 || c.NotAfter.Sub(c.NotBefore) <= validity {
+			continue
+		}
+		for _, ca := range authorities[c.CA].certificates {
+			if c.NotBefore.Equal(ca.NotBefore) {
+				leaves[i].Issued = c.NotAfter.Add(-validity)
+			}
+		}
+	}
 }
 
 // judgeTime sets the state by the clock alone and says whether it is not ok.

@@ -20,7 +20,7 @@ spec:
     - --peer-key-file=/etc/kubernetes/pki/etcd/peer.key
     - --trusted-ca-file=/etc/kubernetes/pki/etcd/ca.crt
     - --listen-client-urls=https://127.0.0.1:2379,https://192.0.2.11:2379
-    - --listen-peer-urls=https://192.0.2.11:2380
+    - --listen-peer-urls=https://127.0.0.2:2380
     - --listen-metrics-urls=http://127.0.0.1:2381
     volumeMounts:
     - {mountPath: /var/lib/etcd, name: etcd-data}
