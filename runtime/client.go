@@ -2,73 +2,109 @@ package runtime
 
 import (
 	"context"
-	"errors"
+	"fmt"
+	"sync"
 	"time"
+
+	containerd "github.com/containerd/containerd/v2/client"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials/insecure"
+	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-// Container is one container of a static pod, as the runtime describes it.
-type Container struct {
-	// ID is the runtime's id, Component the container's name in its pod, which
-	// for kubeadm's static pods is the component's name.
-	ID, Component string
-	// Pod, Namespace and PodUID identify the pod; Sandbox is its sandbox's id.
-	Pod, Namespace, PodUID, Sandbox string
-	// Attempt counts the containers of this name in this pod, from 0.
-	Attempt uint32
-	Running bool
-	// Created, Started and Finished are what the runtime says; zero when it did not
-	// happen yet.
-	Created, Started, Finished time.Time
-	// ExitCode and Reason are of a container that has exited.
-	ExitCode int32
-	Reason   string
-	// PID is the container's first process in the host's process namespace; 0 when
-	// unknown or not running.
-	PID int
-	// ProcessStarted is when that process started, from the kernel; zero when
-	// unknown.
-	ProcessStarted time.Time
-}
-
-// Stopped says how a container left.
-type Stopped struct {
-	// Took is the time from the request until the runtime said that it was over.
-	Took time.Duration
-	// ExitCode is 137 for a process that was killed because the grace ran out.
-	ExitCode int32
-}
+const (
+	// callTimeout bounds every call to the runtime but StopContainer, which has
+	// its grace on top.
+	callTimeout = 10 * time.Second
+	// maxMessage is the kubelet's own limit for CRI messages (cri-client:
+	// remote/utils.go); a list of many containers exceeds gRPC's 4 MiB.
+	maxMessage = 16 << 20
+	// reconnect is the longest wait before a lost runtime is dialled again. gRPC's
+	// own two minutes would outlast every deadline of a restart.
+	reconnect = time.Second
+)
 
 // Client talks to one container runtime. It may be used by several goroutines.
-type Client struct{}
+type Client struct {
+	endpoint endpoint
+	conn     *grpc.ClientConn
+	cri      cri.RuntimeServiceClient
 
-var errSkeleton = errors.New("not there yet")
+	mu      sync.Mutex
+	known   bool // whether the runtime has said what it is
+	native  *containerd.Client
+	stopped map[string]*stop // by container id
+}
 
-// Dial makes a client. Nothing is connected before the first call.
-func Dial(endpoint string) (*Client, error) { return nil, errSkeleton }
+// Dial makes a client for an endpoint such as unix:///run/containerd/containerd.sock.
+// Nothing is connected before the first call, so that an error can only mean an
+// endpoint that cannot be one.
+func Dial(address string) (*Client, error) {
+	e, err := parseEndpoint(address)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := grpc.NewClient("unix://"+e.path,
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: reconnect},
+			MinConnectTimeout: callTimeout,
+		}),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("container runtime endpoint %s: %w", address, err)
+	}
+	return &Client{endpoint: e, conn: conn, cri: cri.NewRuntimeServiceClient(conn), stopped: map[string]*stop{}}, nil
+}
 
-// Close ends every connection.
-func (c *Client) Close() error { return nil }
+// Close ends every connection. Calls that are under way fail.
+func (c *Client) Close() error { return c.conn.Close() }
 
-// Version returns the name and the version of the runtime.
+// Version returns the name and the version of the runtime, such as "containerd"
+// and "v2.2.1".
 func (c *Client) Version(ctx context.Context) (name, version string, err error) {
-	return "", "", errSkeleton
+	err = c.call(ctx, "ask for its version", func(ctx context.Context) error {
+		v, err := c.cri.Version(ctx, &cri.VersionRequest{})
+		name, version = v.GetRuntimeName(), v.GetRuntimeVersion()
+		return err
+	})
+	return name, version, err
 }
 
-// StaticPods returns the newest container of every static pod.
-func (c *Client) StaticPods(ctx context.Context) ([]Container, error) { return nil, errSkeleton }
-
-// Stop stops a container.
-func (c *Client) Stop(ctx context.Context, container Container, grace time.Duration) (Stopped, error) {
-	return Stopped{}, errSkeleton
+// call makes one call under the common deadline. what completes "the container
+// runtime was asked to …".
+func (c *Client) call(ctx context.Context, what string, f func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	began := time.Now()
+	if err := f(ctx); err != nil {
+		return c.endpoint.explain(what, time.Since(began), err)
+	}
+	return nil
 }
 
-// AwaitSuccessor waits for the container that follows old.
-func (c *Client) AwaitSuccessor(ctx context.Context, old Container, progress func(string)) (Container, error) {
-	return Container{}, errSkeleton
+// containerd returns containerd's own client, on the same connection, or nil where
+// the runtime is another one.
+func (c *Client) containerd(ctx context.Context) (*containerd.Client, error) {
+	c.mu.Lock()
+	known, native := c.known, c.native
+	c.mu.Unlock()
+	if known {
+		return native, nil
+	}
+	name, _, err := c.Version(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.known && name == "containerd" {
+		if c.native, err = containerd.NewWithConn(c.conn); err != nil {
+			return nil, fmt.Errorf("client of containerd: %w", err)
+		}
+	}
+	c.known = true
+	return c.native, nil
 }
-
-// Locate finds the endpoint of the container runtime.
-func Locate(root string) (endpoint, source string, err error) { return "", "", errSkeleton }
-
-// ProcessStart returns when a process started.
-func ProcessStart(pid int) (time.Time, error) { return time.Time{}, errSkeleton }
