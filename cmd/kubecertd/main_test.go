@@ -1,0 +1,67 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/kubecertd/kubecertd/pki/pkitest"
+)
+
+// TestMain makes kubecertd a command of the scripts in testdata.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"kubecertd": main})
+}
+
+// The scripts run the whole program on the files of nodes: $HEALTHY, $DUE (all
+// that kubeadm renews ends in ten days), $JOINED (healthy, without
+// super-admin.conf) and $BROKEN. Their containers, units and ports are not there;
+// test/e2e has them.
+func TestScripts(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("kubecertd refuses to look at a node unless it is root: run as root, as CI does")
+	}
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Setup: func(env *testscript.Env) error {
+			now := time.Now()
+			healthy := pkitest.New(t, now.Add(-time.Hour))
+			due := pkitest.New(t, now.Add(-355*pkitest.Day))
+			joined := pkitest.New(t, now.Add(-time.Hour))
+			joined.Remove(joined.Certificate("super-admin.conf"))
+			broken := pkitest.New(t, now.Add(-time.Hour))
+			broken.Issue("apiserver", now.Add(-366*pkitest.Day), now.Add(-pkitest.Day))
+			broken.Write("/etc/kubernetes/scheduler.conf", "")
+			broken.Remove(broken.Key("front-proxy-ca"))
+			for name, node := range map[string]*pkitest.Node{"HEALTHY": healthy, "DUE": due, "JOINED": joined, "BROKEN": broken} {
+				env.Setenv(name, node.Root)
+			}
+			env.Setenv("KUBECERTD_PATHS_STATE", filepath.Join(env.WorkDir, "state"))
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"code": cmdCode},
+	})
+}
+
+// cmdCode runs a command and demands its exit code: code 4 kubecertd renew.
+func cmdCode(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) < 2 {
+		ts.Fatalf("usage: code N command [argument…]")
+	}
+	got := 0
+	var exit *exec.ExitError
+	if err := ts.Exec(args[1], args[2:]...); errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else if err != nil {
+		ts.Fatalf("%v", err)
+	}
+	if strconv.Itoa(got) != args[0] {
+		ts.Fatalf("%v exited with %d, want %s", args[1:], got, args[0])
+	}
+}
