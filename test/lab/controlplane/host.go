@@ -9,13 +9,12 @@ import (
 	"os/exec"
 )
 
-// tools are the programs of the host that the lab runs, with the Debian
-// package that has each.
-var tools = []struct{ program, pkg string }{
-	{"systemd-nspawn", "systemd-container"},
-	{"mmdebstrap", "mmdebstrap"},
-	{"nsenter", "util-linux"},
-	{"go", "golang"},
+// tools are the programs of the host that the lab runs, and how each is had.
+var tools = []struct{ program, install string }{
+	{"systemd-nspawn", "apt-get install systemd-container"},
+	{"mmdebstrap", "apt-get install mmdebstrap"},
+	{"nsenter", "apt-get install util-linux"},
+	{"go", "see https://go.dev/doc/install, Debian's is too old"},
 }
 
 // Missing lists what this host lacks for a lab, one line each with what to
@@ -27,7 +26,7 @@ func Missing() []string {
 	}
 	for _, t := range tools {
 		if _, err := exec.LookPath(t.program); err != nil {
-			lines = append(lines, fmt.Sprintf("%s is missing: apt-get install %s", t.program, t.pkg))
+			lines = append(lines, fmt.Sprintf("%s is missing: %s", t.program, t.install))
 		}
 	}
 	return lines

@@ -23,7 +23,11 @@ const cgroupMount = "/sys/fs/cgroup"
 // root: machines do not meet in /kubepods or /system.slice, and what they
 // leave when their power is cut can be told from what others made.
 
-func (l *Lab) cgroup() string { return filepath.Join("kubecertd-lab", l.name) }
+// cgroupOfLabs holds the cgroups of all labs, and is there while one of them
+// is.
+const cgroupOfLabs = "kubecertd-lab"
+
+func (l *Lab) cgroup() string { return filepath.Join(cgroupOfLabs, l.name) }
 
 func (m *Machine) cgroup() string { return filepath.Join(m.lab.cgroup(), m.name) }
 
@@ -77,19 +81,34 @@ func makeCgroups(ctx context.Context, group string) ([]string, error) {
 	}
 	var made []string
 	for _, root := range roots {
-		dir := root
-		for part := range strings.SplitSeq(group, "/") {
-			if err := delegate(dir); err != nil {
-				return nil, err
+		err := makeCgroupPath(root, group)
+		for range 3 {
+			if !errors.Is(err, fs.ErrNotExist) {
+				break
 			}
-			dir = filepath.Join(dir, part)
-			if err := makeCgroup(dir); err != nil {
-				return nil, fmt.Errorf("make the cgroup %s: %w", dir, err)
-			}
+			// The last other lab has just gone, and the folder of all with it.
+			err = makeCgroupPath(root, group)
 		}
-		made = append(made, dir)
+		if err != nil {
+			return nil, err
+		}
+		made = append(made, filepath.Join(root, group))
 	}
 	return made, nil
+}
+
+func makeCgroupPath(root, group string) error {
+	dir := root
+	for part := range strings.SplitSeq(group, "/") {
+		if err := delegate(dir); err != nil {
+			return err
+		}
+		dir = filepath.Join(dir, part)
+		if err := makeCgroup(dir); err != nil {
+			return fmt.Errorf("make the cgroup %s: %w", dir, err)
+		}
+	}
+	return nil
 }
 
 // makeCgroup makes one group. A cpuset of v1 is born without processors and
@@ -163,6 +182,21 @@ func removeCgroups(ctx context.Context, group string) error {
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
+}
+
+// removeCgroupOfLabs removes the cgroup of all labs unless there is one.
+func removeCgroupOfLabs() error {
+	roots, err := hierarchies()
+	if err != nil {
+		return err
+	}
+	for _, root := range roots {
+		err := os.Remove(filepath.Join(root, cgroupOfLabs))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.EBUSY) && !errors.Is(err, unix.ENOTEMPTY) {
+			return fmt.Errorf("remove the cgroup of labs: %w", err)
+		}
+	}
+	return nil
 }
 
 func removeCgroup(dir string) error {

@@ -182,7 +182,7 @@ func (l *Lab) undo(ctx context.Context) error {
 	for _, m := range l.Machines() {
 		problems = append(problems, m.erase(ctx))
 	}
-	problems = append(problems, l.removeBridge(), removeCgroups(ctx, l.cgroup()))
+	problems = append(problems, l.removeBridge(), removeCgroups(ctx, l.cgroup()), removeCgroupOfLabs())
 	return errors.Join(problems...)
 }
 
