@@ -3,36 +3,160 @@ package systemd
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
+	"sync"
 	"time"
+
+	"github.com/coreos/go-systemd/v22/dbus"
 )
 
-// Manager is a connection to systemd.
-type Manager struct{}
+const (
+	// callTimeout bounds every question to systemd.
+	callTimeout = 10 * time.Second
+	// dialTimeout bounds one way to systemd. It answers within milliseconds; a bus
+	// that hangs must leave time for the other way.
+	dialTimeout = 500 * time.Millisecond
+)
 
-// Unit is the state of one unit.
-type Unit struct {
-	Name                             string
-	LoadState, ActiveState, SubState string
-	InvocationID                     string
-	MainPID                          int
-	ActiveSince                      time.Time
-	Result                           string
-	NRestarts                        uint32
+// Manager is a connection to systemd. It is made anew when it was lost, so that it
+// outlives a restart of the D-Bus daemon. It may be used by several goroutines.
+type Manager struct {
+	ways []way
+
+	mu   sync.Mutex
+	link *link // nil when there is none
 }
 
-var errSkeleton = errors.New("not there yet")
+// way is one way to reach systemd.
+type way struct {
+	name string
+	// dial connects. The connection ends with ctx.
+	dial func(ctx context.Context) (*dbus.Conn, error)
+	// remedy is what to do when this way does not work.
+	remedy string
+}
 
-// Connect connects to systemd.
-func Connect(ctx context.Context) (*Manager, error) { return nil, errSkeleton }
+// link is a connection that works.
+type link struct {
+	conn *dbus.Conn
+	end  context.CancelFunc
+}
 
-// Close ends the connection.
-func (m *Manager) Close() {}
+func (l *link) close() {
+	l.conn.Close()
+	l.end()
+}
 
-// Unit returns the state of a unit.
-func (m *Manager) Unit(ctx context.Context, name string) (Unit, error) { return Unit{}, errSkeleton }
+// Connect connects to systemd: over the system bus, or, when that is down, through
+// the private socket that systemd keeps for root, as systemctl does. What repairs a
+// node should not depend on what may be broken.
+func Connect(ctx context.Context) (*Manager, error) {
+	return connect(ctx, []way{
+		{"the D-Bus system bus", dbus.NewSystemConnectionContext, "systemctl status dbus"},
+		{"systemd's own socket /run/systemd/private", dbus.NewSystemdConnectionContext, "kubecertd must run as root on a host that systemd manages"},
+	})
+}
 
-// Restart restarts a unit.
-func (m *Manager) Restart(ctx context.Context, name string) error { return errSkeleton }
+func connect(ctx context.Context, ways []way) (*Manager, error) {
+	m := &Manager{ways: ways}
+	if _, _, err := m.connection(ctx); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
 
-// Healthz asks a health endpoint.
-func Healthz(ctx context.Context, url string) error { return errSkeleton }
+// Close ends the connection. Calls that are under way fail.
+func (m *Manager) Close() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.link != nil {
+		m.link.close()
+		m.link = nil
+	}
+}
+
+// connection returns a connection, and whether it was made just now.
+func (m *Manager) connection(ctx context.Context) (l *link, fresh bool, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.link != nil && m.link.conn.Connected() {
+		return m.link, false, nil
+	}
+	if m.link != nil {
+		m.link.close()
+		m.link = nil
+	}
+	var tried []string
+	var errs []error
+	for _, w := range m.ways {
+		l, err := w.connect(ctx)
+		if err == nil {
+			m.link = l
+			return l, true, nil
+		}
+		tried = append(tried, fmt.Sprintf("%s: %v (%s)", w.name, err, w.remedy))
+		errs = append(errs, err)
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return nil, false, &unreachableError{"systemd cannot be reached: " + strings.Join(tried, "; "), errs}
+}
+
+// drop ends a connection that did not serve.
+func (m *Manager) drop(l *link) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	l.close()
+	if m.link == l {
+		m.link = nil
+	}
+}
+
+// connect dials and lets systemd say something: after a restart of the D-Bus daemon
+// the bus may be there and systemd not yet on it.
+func (w way) connect(ctx context.Context) (*link, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	// The library ends a connection with the context it was dialled under, and some
+	// of its first calls have no deadline of their own. So it gets a context that
+	// lives as long as the connection, and ends early when dialling takes too long.
+	life, end := context.WithCancel(context.Background())
+	limit, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	stop := context.AfterFunc(limit, end)
+	conn, err := w.dial(life)
+	if err == nil {
+		_, err = conn.SystemStateContext(limit)
+		if !stop() && err == nil {
+			err = limit.Err()
+		}
+		if err == nil {
+			return &link{conn, end}, nil
+		}
+		conn.Close()
+	}
+	stop()
+	end()
+	if limit.Err() != nil {
+		return nil, fmt.Errorf("no answer within %s: %w", dialTimeout, limit.Err())
+	}
+	return nil, err
+}
+
+// unreachableError is one line for people that still holds every cause.
+type unreachableError struct {
+	text   string
+	causes []error
+}
+
+func (e *unreachableError) Error() string   { return e.text }
+func (e *unreachableError) Unwrap() []error { return e.causes }
+
+// lost says whether an error means that the connection is of no use any more,
+// rather than that systemd gave an answer one does not like.
+func (l *link) lost(err error) bool {
+	return !l.conn.Connected() || errors.Is(err, context.DeadlineExceeded) || busError(err)
+}
