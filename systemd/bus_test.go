@@ -3,8 +3,8 @@ package systemd_test
 import (
 	"context"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -14,18 +14,21 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
+// daemon is where every distribution has it.
+const daemon = "/usr/bin/dbus-daemon"
+
 // bus is a D-Bus daemon of our own.
 type bus struct {
 	address string
 	config  string
-	process *exec.Cmd
+	process *os.Process
 }
 
 // startBus starts a D-Bus daemon that ends with the test.
 func startBus(t *testing.T) *bus {
 	t.Helper()
-	if _, err := exec.LookPath("dbus-daemon"); err != nil {
-		t.Skip("dbus-daemon is not installed: apt-get install dbus-daemon")
+	if _, err := os.Stat(daemon); err != nil {
+		t.Skip("there is no " + daemon + ": apt-get install dbus-daemon")
 	}
 	dir := t.TempDir()
 	b := &bus{address: "unix:path=" + filepath.Join(dir, "bus"), config: filepath.Join(dir, "bus.conf")}
@@ -41,26 +44,32 @@ func startBus(t *testing.T) *bus {
 
 func (b *bus) start(t *testing.T) {
 	t.Helper()
-	b.process = exec.Command("dbus-daemon", "--config-file="+b.config, "--nofork", "--nopidfile", "--nosyslog", "--print-address=1")
-	b.process.Stderr = os.Stderr
-	out, err := b.process.StdoutPipe()
+	out, in, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := b.process.Start(); err != nil {
+	defer func() { _ = out.Close() }()
+	// os/exec is for package renew alone, in tests too; this is all that is needed.
+	process, err := os.StartProcess(daemon, []string{daemon, "--config-file=" + b.config, "--nofork", "--nopidfile", "--nosyslog", "--print-address=1"},
+		&os.ProcAttr{Files: []*os.File{nil, in, nil}})
+	_ = in.Close()
+	if err != nil {
 		t.Fatal(err)
 	}
-	process := b.process
-	t.Cleanup(func() { _ = process.Process.Kill(); _ = process.Wait() })
+	b.process = process
+	t.Cleanup(func() { end(process) })
 	// It prints its address once it listens.
 	if _, err := out.Read(make([]byte, 200)); err != nil {
 		t.Fatalf("dbus-daemon did not start: %v", err)
 	}
 }
 
-func (b *bus) stop() {
-	_ = b.process.Process.Kill()
-	_ = b.process.Wait()
+func (b *bus) stop() { end(b.process) }
+
+// end kills a process, unless it was ended before.
+func end(process *os.Process) {
+	_ = process.Kill()
+	_, _ = process.Wait()
 }
 
 // dial is how the system bus is dialled, to this one.
@@ -77,7 +86,7 @@ type manager struct {
 	restarts []string                  // "unit mode", one for each request
 	jobs     uint32
 	// onRestart decides what becomes of a job; it may change the unit. Nil never
-	// ends it.
+	// ends it. Set it with decide.
 	onRestart func(unit map[string]any, end func(result string))
 }
 
@@ -123,6 +132,20 @@ func (m *manager) properties(name string) map[string]dbus.Variant {
 		properties[k] = dbus.MakeVariant(v)
 	}
 	return properties
+}
+
+// decide sets what becomes of the jobs from now on.
+func (m *manager) decide(onRestart func(unit map[string]any, end func(result string))) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.onRestart = onRestart
+}
+
+// asked are the restarts that were asked for.
+func (m *manager) asked() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.restarts)
 }
 
 type job struct {

@@ -54,8 +54,8 @@ func TestUnit(t *testing.T) {
 	if _, err := m.Unit(t.Context(), "unknown.service"); err == nil || !strings.Contains(err.Error(), "state of unknown.service: systemd: ") {
 		t.Errorf("error %v, want one that names the unit", err)
 	}
-	if len(fake.restarts) != 0 {
-		t.Errorf("looking restarted %v", fake.restarts)
+	if len(fake.asked()) != 0 {
+		t.Errorf("looking restarted %v", fake.asked())
 	}
 }
 

@@ -38,7 +38,7 @@ func TestRestart(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			_, fake, m := connected(t)
-			fake.onRestart = tt.job
+			fake.decide(tt.job)
 			err := m.Restart(t.Context(), kubelet)
 			if (err == nil) != (tt.want == "") || (err != nil && !strings.Contains(err.Error(), tt.want)) {
 				t.Errorf("error\n%v, want\n%s", err, tt.want)
@@ -47,7 +47,7 @@ func TestRestart(t *testing.T) {
 			if errors.As(err, &job) != (tt.result != "") || (job != nil && (job.Result != tt.result || job.Unit != kubelet)) {
 				t.Errorf("job error %+v, want result %q", job, tt.result)
 			}
-			if diff := cmp.Diff([]string{"kubelet.service replace"}, fake.restarts); diff != "" {
+			if diff := cmp.Diff([]string{"kubelet.service replace"}, fake.asked()); diff != "" {
 				t.Errorf("restarts (-want +got):\n%s", diff)
 			}
 		})
@@ -59,8 +59,8 @@ func TestRestartRefused(t *testing.T) {
 	if err := m.Restart(t.Context(), "gone.service"); err == nil || err.Error() != "restart gone.service: its unit is not-found: look at `systemctl status gone.service`" {
 		t.Errorf("error %v", err)
 	}
-	if len(fake.restarts) != 0 {
-		t.Errorf("asked for %v although there is no such unit", fake.restarts)
+	if len(fake.asked()) != 0 {
+		t.Errorf("asked for %v although there is no such unit", fake.asked())
 	}
 	fake.mu.Lock()
 	fake.units[kubelet]["refuse"] = "yes"
@@ -75,20 +75,21 @@ func TestRestartRefused(t *testing.T) {
 func TestRestartSlow(t *testing.T) {
 	_, fake, m := connected(t)
 	ends := make(chan func(string), 1)
-	fake.onRestart = func(u map[string]any, end func(string)) {
+	fake.decide(func(u map[string]any, end func(string)) {
 		u["ActiveState"], u["SubState"] = "deactivating", "stop-sigterm"
 		ends <- end
-	}
+	})
 	ctx, cancel := context.WithTimeout(t.Context(), 1200*time.Millisecond)
 	defer cancel()
 	err := m.Restart(ctx, kubelet)
 	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "has not ended in time (it is deactivating (stop-sigterm)) and goes on") {
 		t.Errorf("error %v", err)
 	}
+	late := <-ends
 	fake.mu.Lock()
-	(<-ends)("done") // too late; nobody listens any more
-	fake.onRestart = func(u map[string]any, end func(string)) { started(u, 3); end("done") }
+	late("done") // nobody listens any more
 	fake.mu.Unlock()
+	fake.decide(func(u map[string]any, end func(string)) { started(u, 3); end("done") })
 	if err := m.Restart(t.Context(), kubelet); err != nil {
 		t.Errorf("the next restart: %v", err)
 	}
@@ -98,14 +99,14 @@ func TestRestartSlow(t *testing.T) {
 func TestRestartSignalLost(t *testing.T) {
 	for _, works := range []bool{true, false} {
 		_, fake, m := connected(t)
-		fake.onRestart = func(u map[string]any, _ func(string)) {
+		fake.decide(func(u map[string]any, _ func(string)) {
 			u["Job"] = job{0, "/"}
 			if works {
 				started(u, 2)
 			} else {
 				u["ActiveState"], u["SubState"], u["Result"] = "failed", "failed", "exit-code"
 			}
-		}
+		})
 		err := m.Restart(t.Context(), kubelet)
 		if works != (err == nil) {
 			t.Errorf("unit works: %v, error %v", works, err)
@@ -117,11 +118,11 @@ func TestRestartSignalLost(t *testing.T) {
 func TestRestartOverBusRestart(t *testing.T) {
 	b, fake, m := connected(t)
 	asked := make(chan struct{})
-	fake.onRestart = func(u map[string]any, _ func(string)) {
+	fake.decide(func(u map[string]any, _ func(string)) {
 		u["Job"] = job{0, "/"}
 		started(u, 2)
 		close(asked)
-	}
+	})
 	done := make(chan error, 1)
 	go func() { done <- m.Restart(t.Context(), kubelet) }()
 	<-asked
@@ -131,7 +132,7 @@ func TestRestartOverBusRestart(t *testing.T) {
 	if err := <-done; err != nil && !strings.Contains(err.Error(), "was lost while asking") {
 		t.Error(err)
 	}
-	if len(fake.restarts) != 1 {
-		t.Errorf("the unit was restarted %d times, want once", len(fake.restarts))
+	if len(fake.asked()) != 1 {
+		t.Errorf("the unit was restarted %d times, want once", len(fake.asked()))
 	}
 }
