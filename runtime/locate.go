@@ -110,7 +110,6 @@ func kubeletArguments(root string) (arguments []string, pid int) {
 	if err != nil {
 		return nil, 0
 	}
-	own, _ := os.Readlink(filepath.Join(proc, "self/ns/pid"))
 	for _, entry := range entries {
 		id, err := strconv.Atoi(entry.Name())
 		if err != nil {
@@ -121,8 +120,7 @@ func kubeletArguments(root string) (arguments []string, pid int) {
 		if err != nil || strings.TrimSpace(string(comm)) != "kubelet" {
 			continue
 		}
-		// A kubelet in a container (kind, k3d) is another node's.
-		if namespace, _ := os.Readlink(filepath.Join(dir, "ns/pid")); namespace != own {
+		if contained(dir) {
 			continue
 		}
 		line, err := os.ReadFile(filepath.Join(dir, "cmdline"))
@@ -132,6 +130,19 @@ func kubeletArguments(root string) (arguments []string, pid int) {
 		return strings.Split(strings.TrimRight(string(line), "\x00"), "\x00"), id
 	}
 	return nil, 0
+}
+
+// contained says whether a process has a process namespace of its own, below ours: a
+// kubelet in a container (kind) is another node's. Unlike the links in /proc/PID/ns,
+// the status can be read without CAP_SYS_PTRACE.
+func contained(dir string) bool {
+	status, _ := os.ReadFile(filepath.Join(dir, "status"))
+	for _, line := range strings.Split(string(status), "\n") {
+		if numbers, ok := strings.CutPrefix(line, "NSpid:"); ok {
+			return len(strings.Fields(numbers)) > 1
+		}
+	}
+	return false
 }
 
 // flagsOf reads the arguments from a file that says KUBELET_KUBEADM_ARGS="…".

@@ -94,15 +94,16 @@ func TestLocate(t *testing.T) {
 // A kubelet in a container of its own (kind) is not this node's.
 func TestLocateForeignKubelet(t *testing.T) {
 	root := t.TempDir()
-	for pid, namespace := range map[string]string{"self": "pid:[1]", "50": "pid:[2]", "60": "pid:[1]"} {
+	for pid, numbers := range map[string]string{"50": "50\t7", "60": "60"} {
 		dir := filepath.Join(root, "proc", pid)
-		if err := os.MkdirAll(filepath.Join(dir, "ns"), 0o755); err != nil {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.Symlink(namespace, filepath.Join(dir, "ns/pid")); err != nil {
-			t.Fatal(err)
-		}
-		for name, content := range map[string]string{"comm": "kubelet\n", "cmdline": "kubelet\x00--container-runtime-endpoint=unix:///run/" + pid + ".sock\x00"} {
+		for name, content := range map[string]string{
+			"comm":    "kubelet\n",
+			"status":  "Name:\tkubelet\nNSpid:\t" + numbers + "\nSeccomp:\t0\n",
+			"cmdline": "kubelet\x00--container-runtime-endpoint=unix:///run/" + pid + ".sock\x00",
+		} {
 			if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
 				t.Fatal(err)
 			}
