@@ -1,0 +1,73 @@
+# Makefile of kubecertd. Every target is a line or two; `make` lists them.
+
+VERSION ?= $(or $(shell git describe --tags --match 'v[0-9]*' 2>/dev/null | sed 's/^v//; s/-\([0-9]*\)-g/+\1.g/'),0.0.0-dev)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+ARCH    := $(shell go env GOARCH)
+GOBUILD := CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)'
+TOOL    := go tool -modfile=tools/go.mod
+
+export VERSION
+# The version is stamped above; asking git as well fails in a checkout of another user.
+export GOFLAGS := $(GOFLAGS) -buildvcs=false
+# Files in the packages carry the date of the commit, so that equal source gives equal packages.
+export SOURCE_DATE_EPOCH ?= $(or $(shell git log -1 --format=%ct 2>/dev/null),0)
+
+began := $(shell date +%s)
+nfpm   = ARCH=$(1) $(TOOL) nfpm package --packager $(2) --target dist/
+phase  = @echo "== $(1), after $$(($$(date +%s) - $(began))) s"
+
+.PHONY: help build test unit lint lab lab-down demo bench soak package clean deps deb FORCE
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## Build bin/kubecertd
+	$(GOBUILD) -o bin/kubecertd ./cmd/kubecertd
+
+test: deps lint unit package ## Everything: lint, unit tests, packages, and the stories on real control planes
+	$(call phase,stories on real control planes)
+	go test ./test/... -timeout 60m -count=1 -p 1 -v
+
+unit: ## The tests that need no lab
+	$(call phase,unit tests)
+	go test -short ./...
+
+lint: ## golangci-lint (with gofmt, go vet and the import directions) and shellcheck
+	$(call phase,lint)
+	$(TOOL) golangci-lint run
+	shellcheck .ci/run tools/*.sh packaging/*.sh
+
+lab: deps ## Bring a real one-node control plane up
+	go run ./test/lab up
+
+lab-down: ## Take it away again
+	go run ./test/lab down
+
+demo: deps deb ## Show the main job on a real control plane, step by step
+	go run ./test/demo -deb 'dist/*_$(ARCH).deb'
+
+bench: deps deb ## Measure against what kubecertd replaces
+	go run ./test/bench -deb 'dist/*_$(ARCH).deb'
+
+soak: ## Unit tests twenty times under the race detector
+	CGO_ENABLED=1 go test -race -short -count=20 -timeout 60m ./...
+
+package: bin/linux_amd64/kubecertd bin/linux_arm64/kubecertd ## Make dist/*.deb and dist/*.rpm for amd64 and arm64
+	$(call phase,packages)
+	rm -rf dist && mkdir dist && for arch in amd64 arm64; do $(call nfpm,$$arch,deb) && $(call nfpm,$$arch,rpm) || exit; done
+
+clean: ## Remove what was built here (the lab's cache stays)
+	rm -rf bin dist
+
+deps:
+	@tools/install-deps.sh
+
+deb: bin/linux_$(ARCH)/kubecertd
+	rm -rf dist && mkdir dist && $(call nfpm,$(ARCH),deb)
+
+bin/linux_%/kubecertd: FORCE
+	GOOS=linux GOARCH=$* $(GOBUILD) -o $@ ./cmd/kubecertd
+
+FORCE:

@@ -1,0 +1,56 @@
+#!/bin/sh
+# Installs what the lab and the tests need on a Debian host, and only what is
+# missing. Nothing that it installs is started. Elsewhere it says what is needed.
+set -eu
+
+# program, the Debian package that has it, what needs it
+needed='
+make            make               the targets of the Makefile
+systemd-nspawn  systemd-container  the nodes of the lab
+mmdebstrap      mmdebstrap         the file system of the nodes
+nsenter         util-linux         commands in a node
+ip              iproute2           a look at the network of the lab
+rpm             rpm                the tests of the .rpm
+shellcheck      shellcheck         make lint
+'
+
+missing=$(echo "$needed" | while read -r program package reason; do
+	if [ -n "$program" ] && ! command -v "$program" >/dev/null; then
+		printf '%s\t%s\n' "$package" "$program, for $reason"
+	fi
+done)
+[ -n "$missing" ] || exit 0
+
+if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+	{
+		echo "Missing on this host (the names are Debian's):"
+		echo "$missing" | sed 's/^/  /'
+		echo "Install them and try again; as root on Debian this happens by itself."
+	} >&2
+	exit 1
+fi
+
+packages=$(echo "$missing" | cut -f1 | sort -u)
+echo "Installing: $(echo "$packages" | tr "\n" " ")"
+
+# A package's postinst starts services through invoke-rc.d, which asks this file
+# (policy-rc.d(8) of Debian: 101 is "forbidden by policy").
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+	trap 'rm -f "$policy"' EXIT
+	trap 'exit 1' HUP INT TERM
+	printf '#!/bin/sh\nexit 101\n' >"$policy"
+	chmod 755 "$policy"
+fi
+
+export DEBIAN_FRONTEND=noninteractive
+apt() {
+	apt-get -q -y -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 "$@" </dev/null
+}
+# The lists may be missing, or name versions that the mirror no longer has.
+ls /var/lib/apt/lists/*_Packages* >/dev/null 2>&1 || apt update
+# shellcheck disable=SC2086 # one word for each package
+apt --no-install-recommends install $packages || {
+	apt update
+	apt --no-install-recommends install $packages
+}
