@@ -191,21 +191,21 @@ func (r *run) restartKubelet(ctx context.Context) (err error) {
 	}
 }
 
-// progress tells the watchdog that a wait goes on, and says what is waited for
-// when that changes and every ten seconds.
+// progress tells the watchdog that a wait goes on, and every few seconds the
+// journal what is waited for.
 func (r *run) progress(component string) func(string) {
-	var said string
-	var when time.Time
+	said := r.Now()
 	return func(waiting string) {
 		r.alive()
-		now := r.Now()
-		if waiting == said && now.Sub(when) < 10*time.Second {
-			return
+		if now := r.Now(); now.Sub(said) >= sayEvery {
+			said = now
+			r.log.Info("waiting", zap.String("component", component), zap.String("for", waiting))
 		}
-		said, when = waiting, now
-		r.log.Info("waiting", zap.String("component", component), zap.String("for", waiting))
 	}
 }
+
+// sayEvery is how often a wait is logged. Most end before the first time.
+const sayEvery = 3 * time.Second
 
 // reason is why the plan restarts a component.
 func (r *run) reason(component string) string {
