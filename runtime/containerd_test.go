@@ -4,9 +4,12 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	goruntime "runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -28,8 +31,8 @@ import (
 
 const image = "localhost/component:1"
 
-// real is a containerd of our own, with a kubelet's part played by the test.
-type real struct {
+// ownContainerd is a containerd of our own, with a kubelet's part played by the test.
+type ownContainerd struct {
 	dir, socket string
 	cri         cri.RuntimeServiceClient
 	sandbox     *cri.PodSandboxConfig
@@ -37,7 +40,7 @@ type real struct {
 
 // startContainerd starts containerd with its files in a temporary directory. It ends
 // with the test, and so does everything it runs.
-func startContainerd(t *testing.T) *real {
+func startContainerd(t *testing.T) *ownContainerd {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("runs a real containerd: not with -short")
@@ -52,11 +55,11 @@ func startContainerd(t *testing.T) *real {
 		}
 	}
 	// Not t.TempDir: its path is too long for the sockets of shims.
-	dir, err := os.MkdirTemp("", "cri")
+	dir, err := os.MkdirTemp("", "kubecertd-cri-")
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &real{dir: dir, socket: filepath.Join(dir, "containerd.sock")}
+	r := &ownContainerd{dir: dir, socket: filepath.Join(dir, "containerd.sock")}
 	config := fmt.Sprintf(`version = 2
 root = %q
 state = %q
@@ -74,6 +77,9 @@ snapshotter = "native"
 	if err != nil {
 		t.Fatal(err)
 	}
+	// It must not outlive a test that is killed. The signal follows the thread that
+	// started it, so this one is kept.
+	goruntime.LockOSThread()
 	process, err := os.StartProcess(programs["containerd"], []string{"containerd", "--config", dir + "/config.toml"}, &os.ProcAttr{
 		Env: os.Environ(), Files: []*os.File{nil, log, log}, Sys: &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}})
 	if err != nil {
@@ -93,6 +99,14 @@ snapshotter = "native"
 		if t.Failed() {
 			content, _ := os.ReadFile(log.Name())
 			t.Logf("containerd said:\n%s", content[max(0, len(content)-8000):])
+		}
+		// runc removes the containers' cgroups and leaves their parent, in every
+		// hierarchy there is.
+		parents, _ := filepath.Glob("/sys/fs/cgroup/*/" + filepath.Base(dir))
+		for _, parent := range append(parents, "/sys/fs/cgroup/"+filepath.Base(dir)) {
+			if err := os.Remove(parent); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("something is left of containerd: %v", err)
+			}
 		}
 		if err := os.RemoveAll(dir); err != nil {
 			t.Errorf("something is left of containerd: %v", err)
@@ -117,7 +131,7 @@ func find(program string) string {
 	return ""
 }
 
-func (r *real) write(t *testing.T, name, content string) {
+func (r *ownContainerd) write(t *testing.T, name, content string) {
 	t.Helper()
 	if err := os.WriteFile(filepath.Join(r.dir, name), []byte(content), 0o600); err != nil {
 		t.Fatal(err)
@@ -125,7 +139,7 @@ func (r *real) write(t *testing.T, name, content string) {
 }
 
 // load builds the component and imports it as an image.
-func (r *real) load(t *testing.T, compiler string) {
+func (r *ownContainerd) load(t *testing.T, compiler string) {
 	t.Helper()
 	program := filepath.Join(r.dir, "component")
 	process, err := os.StartProcess(compiler, []string{"go", "build", "-buildvcs=false", "-o", program, "./testdata/component"},
@@ -202,14 +216,14 @@ func (r *real) load(t *testing.T, compiler string) {
 }
 
 // pod makes a sandbox as the kubelet does for a static pod.
-func (r *real) pod(t *testing.T, name, source string) string {
+func (r *ownContainerd) pod(t *testing.T, name, source string) string {
 	t.Helper()
 	r.sandbox = &cri.PodSandboxConfig{
 		Metadata:     &cri.PodSandboxMetadata{Name: name, Namespace: "kube-system", Uid: "uid-" + name},
 		LogDirectory: filepath.Join(r.dir, "logs"),
 		Labels:       map[string]string{"io.kubernetes.pod.name": name, "io.kubernetes.pod.namespace": "kube-system", "io.kubernetes.pod.uid": "uid-" + name},
 		Annotations:  map[string]string{"kubernetes.io/config.source": source},
-		Linux: &cri.LinuxPodSandboxConfig{SecurityContext: &cri.LinuxSandboxSecurityContext{
+		Linux: &cri.LinuxPodSandboxConfig{CgroupParent: "/" + filepath.Base(r.dir), SecurityContext: &cri.LinuxSandboxSecurityContext{
 			NamespaceOptions: &cri.NamespaceOption{Network: cri.NamespaceMode_NODE, Pid: cri.NamespaceMode_CONTAINER}}},
 	}
 	response, err := r.cri.RunPodSandbox(t.Context(), &cri.RunPodSandboxRequest{Config: r.sandbox})
@@ -220,7 +234,7 @@ func (r *real) pod(t *testing.T, name, source string) string {
 }
 
 // start makes and starts a container in the last pod.
-func (r *real) start(t *testing.T, sandbox, component string, attempt uint32, arguments ...string) string {
+func (r *ownContainerd) start(t *testing.T, sandbox, component string, attempt uint32, arguments ...string) string {
 	t.Helper()
 	labels := map[string]string{"io.kubernetes.container.name": component}
 	for k, v := range r.sandbox.Labels {
@@ -246,7 +260,7 @@ func (r *real) start(t *testing.T, sandbox, component string, attempt uint32, ar
 	return created.GetContainerId()
 }
 
-func (r *real) removeAll(t *testing.T) {
+func (r *ownContainerd) removeAll(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	list, err := r.cri.ListPodSandbox(ctx, &cri.ListPodSandboxRequest{})
@@ -263,7 +277,7 @@ func (r *real) removeAll(t *testing.T) {
 	}
 }
 
-func (r *real) dial(t *testing.T) *runtime.Client {
+func (r *ownContainerd) dial(t *testing.T) *runtime.Client {
 	t.Helper()
 	client, err := runtime.Dial("unix://" + r.socket)
 	if err != nil {

@@ -39,7 +39,7 @@ func (c *Client) watch(ctx context.Context) *watch {
 	go func() {
 		defer close(w.done)
 		for {
-			c.subscribe(ctx, w)
+			_ = c.subscribe(ctx, w) // the poll goes on meanwhile
 			select {
 			case <-ctx.Done():
 				return
@@ -50,15 +50,15 @@ func (c *Client) watch(ctx context.Context) *watch {
 	return w
 }
 
-// subscribe passes events on until the stream ends.
-func (c *Client) subscribe(ctx context.Context, w *watch) {
+// subscribe passes events on until the stream ends, and says why it did.
+func (c *Client) subscribe(ctx context.Context, w *watch) error {
 	native, err := c.containerd(ctx)
 	if err != nil {
-		return
+		return err
 	}
 	if native == nil {
 		<-ctx.Done() // another runtime, which will not become containerd
-		return
+		return ctx.Err()
 	}
 	ctx, cancel := context.WithCancel(namespaces.WithNamespace(ctx, containerdNamespace))
 	stream, ended := native.Subscribe(ctx, eventFilters...)
@@ -76,8 +76,8 @@ func (c *Client) subscribe(ctx context.Context, w *watch) {
 			case w.wake <- struct{}{}:
 			default:
 			}
-		case <-ended:
-			return
+		case err := <-ended:
+			return err
 		}
 	}
 }
