@@ -27,10 +27,10 @@ build: ## Build bin/kubecertd
 	$(GOBUILD) -o bin/kubecertd ./cmd/kubecertd
 
 test: deps lint unit package ## Everything: lint, unit tests, packages, and the stories on real control planes
-	$(call phase,stories on real control planes)
-	go test ./test/... -timeout 60m -count=1 -p 1 -v
+	$(call phase,all tests with real runtimes and control planes)
+	go test -timeout 60m -count=1 -p 1 -v ./...
 
-unit: ## The tests that need no lab
+unit: ## The tests that need no lab and no container runtime
 	$(call phase,unit tests)
 	go test -short ./...
 

@@ -1,3 +1,8 @@
+// The tools of the Makefile, apart from the product's dependencies because together
+// they are five times as many.
+//
+// nfpm stays at 2.45 until the module proxy serves go.digitalxero.dev, which later
+// versions need for a format that is not built here.
 module github.com/kubecertd/kubecertd/tools
 
 go 1.26.6

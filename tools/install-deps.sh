@@ -5,11 +5,17 @@ set -eu
 
 # program, the Debian package that has it, what needs it
 needed='
+update-ca-certificates ca-certificates the module proxy of Go
 make            make               the targets of the Makefile
 systemd-nspawn  systemd-container  the nodes of the lab
 mmdebstrap      mmdebstrap         the file system of the nodes
 nsenter         util-linux         commands in a node
 ip              iproute2           a look at the network of the lab
+containerd      containerd         the tests of the container runtime
+runc            runc               the same
+dbus-daemon     dbus-daemon        the tests of package systemd
+systemd-analyze systemd            the test of the unit
+dpkg-deb        dpkg               the tests of the .deb
 rpm             rpm                the tests of the .rpm
 shellcheck      shellcheck         make lint
 '
