@@ -1,0 +1,190 @@
+//go:build linux
+
+package e2e_test
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"sigs.k8s.io/yaml"
+)
+
+// certificateFiles are the certificates that kubeadm renews on a node with its own
+// etcd, by its names for them (kubeadm: phases/certs/renewal/manager.go), and the
+// files that hold certificate and key.
+var certificateFiles = map[string][]string{
+	"admin.conf":               {"/etc/kubernetes/admin.conf"},
+	"apiserver":                {"/etc/kubernetes/pki/apiserver.crt", "/etc/kubernetes/pki/apiserver.key"},
+	"apiserver-etcd-client":    {"/etc/kubernetes/pki/apiserver-etcd-client.crt", "/etc/kubernetes/pki/apiserver-etcd-client.key"},
+	"apiserver-kubelet-client": {"/etc/kubernetes/pki/apiserver-kubelet-client.crt", "/etc/kubernetes/pki/apiserver-kubelet-client.key"},
+	"controller-manager.conf":  {"/etc/kubernetes/controller-manager.conf"},
+	"etcd-healthcheck-client":  {"/etc/kubernetes/pki/etcd/healthcheck-client.crt", "/etc/kubernetes/pki/etcd/healthcheck-client.key"},
+	"etcd-peer":                {"/etc/kubernetes/pki/etcd/peer.crt", "/etc/kubernetes/pki/etcd/peer.key"},
+	"etcd-server":              {"/etc/kubernetes/pki/etcd/server.crt", "/etc/kubernetes/pki/etcd/server.key"},
+	"front-proxy-client":       {"/etc/kubernetes/pki/front-proxy-client.crt", "/etc/kubernetes/pki/front-proxy-client.key"},
+	"scheduler.conf":           {"/etc/kubernetes/scheduler.conf"},
+	"super-admin.conf":         {"/etc/kubernetes/super-admin.conf"},
+}
+
+// leaf reads a certificate from the node's disk.
+func (n *node) leaf(t *testing.T, name string) *x509.Certificate {
+	t.Helper()
+	data := []byte(n.read(t, certificateFiles[name][0]))
+	if strings.HasSuffix(name, ".conf") {
+		var kubeconfig struct {
+			Users []struct {
+				User struct {
+					Data string `json:"client-certificate-data"`
+				} `json:"user"`
+			} `json:"users"`
+		}
+		if err := yaml.Unmarshal(data, &kubeconfig); err != nil || len(kubeconfig.Users) != 1 {
+			t.Fatalf("%s: %d users (%v)", name, len(kubeconfig.Users), err)
+		}
+		var err error
+		if data, err = base64.StdEncoding.DecodeString(kubeconfig.Users[0].User.Data); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+	}
+	block, _ := pem.Decode(data)
+	if block == nil {
+		t.Fatalf("%s holds no PEM", name)
+	}
+	leaf, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return leaf
+}
+
+// leaves reads certificates from the node's disk.
+func (n *node) leaves(t *testing.T, names ...string) map[string]*x509.Certificate {
+	t.Helper()
+	all := map[string]*x509.Certificate{}
+	for _, name := range names {
+		all[name] = n.leaf(t, name)
+	}
+	return all
+}
+
+// serials are what tells certificates apart.
+func serials(leaves map[string]*x509.Certificate) map[string]string {
+	list := map[string]string{}
+	for name, leaf := range leaves {
+		list[name] = fmt.Sprintf("%x", leaf.SerialNumber)
+	}
+	return list
+}
+
+// served is the leaf that a port of the node serves.
+func (n *node) served(ctx context.Context, port string) (*x509.Certificate, error) {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	conn, err := n.DialContext(ctx, "tcp", "127.0.0.1:"+port)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = conn.Close() }()
+	var leaf *x509.Certificate
+	client := tls.Client(conn, &tls.Config{
+		InsecureSkipVerify: true, // what is served is asked, not whether it is believed
+		VerifyConnection: func(state tls.ConnectionState) error {
+			leaf = state.PeerCertificates[0]
+			return nil
+		},
+	})
+	// etcd refuses clients without a certificate, but only after it has shown its own.
+	if err := client.HandshakeContext(ctx); leaf == nil {
+		return nil, fmt.Errorf("port %s: %w", port, err)
+	}
+	return leaf, nil
+}
+
+// serves says whether a port serves the certificate that is on disk.
+func (n *node) serves(t *testing.T, port, name string) error {
+	t.Helper()
+	leaf, err := n.served(t.Context(), port)
+	if err != nil {
+		return err
+	}
+	if want := n.leaf(t, name); !leaf.Equal(want) {
+		return fmt.Errorf("port %s serves serial %x until %s, and %s on disk is %x until %s",
+			port, leaf.SerialNumber, leaf.NotAfter, name, want.SerialNumber, want.NotAfter)
+	}
+	return nil
+}
+
+// age makes certificates as old as time would have: signed 355 days ago, for ten days
+// more, and written then, long before any process of the node started.
+func (n *node) age(t *testing.T, names ...string) {
+	t.Helper()
+	issued := time.Now().Add(-355 * 24 * time.Hour)
+	for _, name := range names {
+		// Each by itself, so that a daemon that is woken by it does not see a file that is
+		// as new as it looks.
+		if err := n.MintCertificates(issued, issued.Add(365*24*time.Hour), name); err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range certificateFiles[name] {
+			if err := os.Chtimes(filepath.Join(n.Root(), path), issued, issued); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// renewed says whether a certificate that was aged is a new one.
+func (n *node) renewed(t *testing.T, name string) bool {
+	t.Helper()
+	return n.leaf(t, name).NotAfter.After(time.Now().Add(300 * 24 * time.Hour))
+}
+
+// fileState is what changes when a file is written, replaced or touched.
+type fileState struct {
+	Inode           uint64
+	Size            int64
+	Mode            fs.FileMode
+	Written, Change syscall.Timespec
+}
+
+// files are all files that a renewal could change, with their state.
+func (n *node) files(t *testing.T) map[string]fileState {
+	t.Helper()
+	states := map[string]fileState{}
+	for _, dir := range []string{"etc/kubernetes", "var/lib/kubelet/pki"} {
+		err := filepath.WalkDir(filepath.Join(n.Root(), dir), func(path string, e fs.DirEntry, err error) error {
+			if err != nil || e.IsDir() {
+				return err
+			}
+			info, err := e.Info()
+			if err != nil {
+				return err
+			}
+			stat, ok := info.Sys().(*syscall.Stat_t)
+			if !ok {
+				return errors.New("the host does not tell inodes")
+			}
+			states[strings.TrimPrefix(path, n.Root())] = fileState{stat.Ino, info.Size(), info.Mode(), stat.Mtim, stat.Ctim}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(states) < 25 {
+		t.Fatalf("only %d files are seen: a node has more", len(states))
+	}
+	return states
+}

@@ -1,0 +1,152 @@
+//go:build linux
+
+package e2e_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// pods are the components that run in static pods, in the order of restarts.
+var pods = []string{"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"}
+
+// container is one container of a component.
+type container struct {
+	ID      string
+	Attempt uint32
+	Running bool
+}
+
+// containers are the newest containers of all components, and those before them.
+func (n *node) containers(t *testing.T) (newest map[string]container, older map[string][]container) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	conn, err := grpc.NewClient("passthrough:///containerd", grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+			return n.dialUnix("/run/containerd/containerd.sock")
+		}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	answer, err := cri.NewRuntimeServiceClient(conn).ListContainers(ctx, &cri.ListContainersRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	newest, older = map[string]container{}, map[string][]container{}
+	for _, x := range answer.GetContainers() {
+		name := x.GetLabels()["io.kubernetes.container.name"]
+		c := container{x.GetId(), x.GetMetadata().GetAttempt(), x.GetState() == cri.ContainerState_CONTAINER_RUNNING}
+		last, there := newest[name]
+		if there && last.Attempt > c.Attempt {
+			last, c = c, last
+		}
+		newest[name] = c
+		if there {
+			older[name] = append(older[name], last)
+		}
+	}
+	return newest, older
+}
+
+// dialUnix connects to a socket of the node, whose /run the host does not see.
+func (n *node) dialUnix(path string) (net.Conn, error) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	ours, theirs := os.NewFile(uintptr(pair[0]), "ours"), os.NewFile(uintptr(pair[1]), "theirs")
+	defer func() { _, _ = ours.Close(), theirs.Close() }()
+	// It ends when our side is closed.
+	socat, err := n.Command(context.Background(), "socat", "STDIO", "UNIX-CONNECT:"+path)
+	if err != nil {
+		return nil, err
+	}
+	socat.Stdin, socat.Stdout = theirs, theirs
+	if err := socat.Start(); err != nil {
+		return nil, err
+	}
+	go func() { _ = socat.Wait() }()
+	return net.FileConn(ours)
+}
+
+// state is all that a story may find changed or untouched.
+type state struct {
+	Files      map[string]fileState
+	Containers map[string]container
+	Kubelet    string // the unit's invocation
+}
+
+// observe takes the node's state.
+func (n *node) observe(t *testing.T) state {
+	t.Helper()
+	s := state{Files: n.files(t), Containers: map[string]container{}, Kubelet: n.unit(t, "kubelet")["InvocationID"]}
+	newest, _ := n.containers(t)
+	for _, name := range pods {
+		s.Containers[name] = newest[name]
+	}
+	return s
+}
+
+// untouched demands that nothing has changed since.
+func (n *node) untouched(t *testing.T, since state) {
+	t.Helper()
+	if diff := cmp.Diff(since, n.observe(t)); diff != "" {
+		t.Fatalf("the node was touched (-before +after):\n%s", diff)
+	}
+}
+
+// restartedOnce demands that exactly these components run in another container, and
+// that each was stopped no more than once since.
+func (n *node) restartedOnce(t *testing.T, since state, names ...string) {
+	t.Helper()
+	newest, older := n.containers(t)
+	for _, name := range pods {
+		before, now := since.Containers[name], newest[name]
+		want := before.Attempt
+		if contains(strings.Join(names, " ")+" ", name+" ") == nil {
+			want++
+		}
+		if !now.Running || now.Attempt != want || (now.ID == before.ID) != (now.Attempt == before.Attempt) {
+			t.Errorf("%s: the container was %+v and is %+v: want attempt %d", name, before, now, want)
+		}
+		for _, c := range older[name] {
+			if c.Running {
+				t.Errorf("%s: the container %+v still runs beside its successor", name, c)
+			}
+		}
+	}
+}
+
+// kubeletRestarted demands that the kubelet's unit is another invocation, or the same.
+func (n *node) kubeletRestarted(t *testing.T, since state, want bool) {
+	t.Helper()
+	u := n.unit(t, "kubelet")
+	if u["ActiveState"] != "active" {
+		t.Errorf("the kubelet is %s", u["ActiveState"])
+	}
+	if got := u["InvocationID"] != since.Kubelet; got != want {
+		t.Errorf("the kubelet's invocation was %s and is %s: restarted = %t, want %t", since.Kubelet, u["InvocationID"], got, want)
+	}
+}
+
+// apiWorks uses the API with the admin.conf that is on disk.
+func (n *node) apiWorks(t *testing.T) {
+	t.Helper()
+	out := n.mustRun(t, "kubectl", "--kubeconfig=/etc/kubernetes/admin.conf", "get", "nodes", "--output=name")
+	if err := contains(out, fmt.Sprintf("node/%s\n", n.Name())); err != nil {
+		t.Error(err)
+	}
+}

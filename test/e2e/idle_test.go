@@ -1,0 +1,64 @@
+//go:build linux
+
+package e2e_test
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kubecertd/kubecertd/renew"
+)
+
+// Where nothing is due, nothing is touched, however often the daemon looks.
+func TestNothingDue(t *testing.T) {
+	const interval, looks = time.Second, 5
+	n := onNode(t)
+	n.configure(t, fmt.Sprintf("check: {interval: %s}\nlog: {level: debug}\n", interval))
+	before := n.observe(t)
+	n.start(t)
+	eventually(t, (looks+10)*interval, func() error {
+		if seen := strings.Count(said(n.journal(t, "")), "looked, nothing new"); seen < looks {
+			return fmt.Errorf("%d further looks, want %d", seen, looks)
+		}
+		return nil
+	})
+	u := n.unit(t, "kubecertd")
+	n.untouched(t, before)
+
+	if entries := n.journal(t, renew.EventLooked); len(entries) != 1 {
+		t.Errorf("that nothing is due is said %d times, want once:\n%s", len(entries), said(entries))
+	}
+	if err := contains(said(n.journal(t, renew.EventLooked)), "nothing due", "becomes due"); err != nil {
+		t.Error(err)
+	}
+	if runs := n.history(t); len(runs) != 0 {
+		t.Errorf("runs: %+v", runs)
+	}
+
+	ns, err := strconv.ParseInt(u["CPUUsageNSec"], 10, 64)
+	if err != nil {
+		// Without CPU accounting systemd does not know; the process does.
+		t.Logf("systemd says CPUUsageNSec=%s", u["CPUUsageNSec"])
+		ns = n.processTime(t, u["MainPID"]).Nanoseconds()
+	}
+	t.Logf("CPU time from the start to after %d looks: %s; %s", looks, time.Duration(ns).Round(time.Millisecond),
+		strings.Join(strings.Fields(n.mustRun(t, "grep", "-E", "^(VmHWM|VmRSS|RssAnon)", "/proc/"+u["MainPID"]+"/status")), " "))
+}
+
+// processTime is what a process has used, from the scheduler's account (proc(5),
+// /proc/PID/schedstat) of each of its threads.
+func (n *node) processTime(t *testing.T, pid string) time.Duration {
+	t.Helper()
+	var total time.Duration
+	for line := range strings.Lines(n.mustRun(t, "sh", "-c", "cat /proc/"+pid+"/task/*/schedstat")) {
+		ns, err := strconv.ParseInt(strings.Fields(line)[0], 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		total += time.Duration(ns)
+	}
+	return total
+}
