@@ -65,7 +65,7 @@ func (c *Client) Close() error { return c.conn.Close() }
 // Version returns the name and the version of the runtime, such as "containerd"
 // and "v2.2.1".
 func (c *Client) Version(ctx context.Context) (name, version string, err error) {
-	err = c.call(ctx, "ask for its version", func(ctx context.Context) error {
+	err = c.call(ctx, "tell its version", func(ctx context.Context) error {
 		v, err := c.cri.Version(ctx, &cri.VersionRequest{})
 		name, version = v.GetRuntimeName(), v.GetRuntimeVersion()
 		return err
@@ -73,8 +73,7 @@ func (c *Client) Version(ctx context.Context) (name, version string, err error) 
 	return name, version, err
 }
 
-// call makes one call under the common deadline. what completes "the container
-// runtime was asked to …".
+// call makes one call under the common deadline. what completes "was asked to …".
 func (c *Client) call(ctx context.Context, what string, f func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()

@@ -67,20 +67,19 @@ func (e endpoint) remedy() string {
 
 // explain says what a failed call means on this host. what completes "asked to …".
 func (e endpoint) explain(what string, took time.Duration, err error) error {
-	took = took.Round(time.Millisecond)
 	switch code := status.Code(err); {
 	case errors.Is(err, context.Canceled) || code == codes.Canceled:
-		return fmt.Errorf("%s at %s: %s: given up after %s: %w", e.name(), e, what, took, context.Canceled)
+		return fmt.Errorf("%s at %s was asked to %s: given up after %s: %w", e.name(), e, what, rounded(took), context.Canceled)
 	case errors.Is(err, context.DeadlineExceeded) || code == codes.DeadlineExceeded:
 		return fmt.Errorf("%s at %s did not answer within %s when asked to %s: %w: %s",
-			e.name(), e, took, what, context.DeadlineExceeded, e.remedy())
+			e.name(), e, rounded(took), what, context.DeadlineExceeded, e.remedy())
 	case code == codes.Unavailable:
 		return e.unreachable(err)
 	case code == codes.Unimplemented:
-		return fmt.Errorf("%s at %s does not serve CRI v1: it needs containerd 1.6, CRI-O 1.24 or later, and containerd's cri plugin must not be in disabled_plugins of /etc/containerd/config.toml: %w",
-			e.name(), e, err)
+		return fmt.Errorf("%s at %s does not serve CRI v1 (%s): it needs containerd 1.6, CRI-O 1.24 or later, and containerd's cri plugin must not be in disabled_plugins of /etc/containerd/config.toml",
+			e.name(), e, plain(err))
 	default:
-		return fmt.Errorf("%s at %s: %s: %w", e.name(), e, what, err)
+		return fmt.Errorf("%s at %s was asked to %s: %s", e.name(), e, what, plain(err))
 	}
 }
 
@@ -94,6 +93,24 @@ func (e endpoint) unreachable(err error) error {
 	case statErr == nil && info.Mode()&fs.ModeSocket == 0:
 		return fmt.Errorf("%s is not a socket: check the container runtime's address", e.path)
 	default:
-		return fmt.Errorf("%s is not answering on %s: %s: %w", e.name(), e, e.remedy(), err)
+		return fmt.Errorf("%s is not answering on %s (%s): %s", e.name(), e, plain(err), e.remedy())
 	}
+}
+
+// plain is the server's or the system's own words, without what gRPC puts around
+// them: `rpc error: code = … desc = connection error: desc = "…"`.
+func plain(err error) string {
+	text := status.Convert(err).Message()
+	if _, quoted, ok := strings.Cut(text, `connection error: desc = "`); ok {
+		text = strings.TrimSuffix(quoted, `"`)
+	}
+	return strings.TrimPrefix(text, "transport: ")
+}
+
+// rounded is a time as a person wants it.
+func rounded(took time.Duration) time.Duration {
+	if took >= time.Second {
+		return took.Round(100 * time.Millisecond)
+	}
+	return took.Round(time.Millisecond)
 }

@@ -39,7 +39,7 @@ func TestErrorTexts(t *testing.T) {
 			}
 			l.SetUnlinkOnClose(false)
 			_ = l.Close()
-		}, "crio is not answering on unix://PATH: is it running? systemctl status crio: "},
+		}, "crio is not answering on unix://PATH (Error while dialing: dial unix PATH: connect: connection refused): is it running? systemctl status crio"},
 		{"a file", "cri-dockerd.sock", func(t *testing.T, path string) {
 			if err := os.WriteFile(path, nil, 0o600); err != nil {
 				t.Fatal(err)
@@ -53,7 +53,7 @@ func TestErrorTexts(t *testing.T) {
 			server, done := grpc.NewServer(), make(chan struct{})
 			go func() { defer close(done); _ = server.Serve(l) }()
 			t.Cleanup(func() { server.Stop(); <-done })
-		}, "the container runtime at unix://PATH does not serve CRI v1: it needs containerd 1.6"},
+		}, "the container runtime at unix://PATH does not serve CRI v1 (unknown service runtime.v1.RuntimeService): it needs containerd 1.6"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

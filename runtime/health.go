@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	neturl "net/url"
 	"strings"
 	"time"
 )
@@ -97,7 +98,7 @@ func ask(ctx context.Context, url string, certificate *tls.Certificate) (code in
 		if errors.Is(err, context.DeadlineExceeded) {
 			return 0, "", fmt.Errorf("GET %s: no answer within %s: %w", url, tryTimeout, context.DeadlineExceeded)
 		}
-		return 0, "", err // names the method and the address itself
+		return 0, "", fmt.Errorf("GET %s: %w", url, cause(err))
 	}
 	defer func() { _ = response.Body.Close() }()
 	content, err := io.ReadAll(io.LimitReader(response.Body, 64<<10))
@@ -105,6 +106,15 @@ func ask(ctx context.Context, url string, certificate *tls.Certificate) (code in
 		return 0, "", fmt.Errorf("GET %s: %w", url, err)
 	}
 	return response.StatusCode, string(content), nil
+}
+
+// cause is what went wrong, without the method and the address that net/http writes
+// before it in its own way.
+func cause(err error) error {
+	if u := (*neturl.Error)(nil); errors.As(err, &u) {
+		return u.Err
+	}
+	return err
 }
 
 // trim makes a health report short: of kube-apiserver's and etcd's lists of checks

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	neturl "net/url"
 	"strings"
 	"time"
 )
@@ -32,7 +33,11 @@ func Healthz(ctx context.Context, url string) error {
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("GET %s: no answer within %s: %w", url, healthzTimeout, context.DeadlineExceeded)
 	case err != nil:
-		return err // names the method and the address itself
+		// net/http writes the method and the address in its own way.
+		if u := (*neturl.Error)(nil); errors.As(err, &u) {
+			err = u.Err
+		}
+		return fmt.Errorf("GET %s: %w", url, err)
 	}
 	defer func() { _ = response.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(response.Body, 300))
