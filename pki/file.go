@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/big"
 	"os"
 	"syscall"
@@ -18,11 +19,12 @@ import (
 const maxFile = 1 << 20
 
 // readFile reads a regular file, and nothing that could block or never end: a FIFO
-// or a device in a file's place must not hang the daemon.
+// or a device in a file's place must not hang the daemon. Its errors do not name the
+// file: the caller does, without the root.
 func readFile(name string) ([]byte, error) {
 	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
-		return nil, err
+		return nil, unwrapPath(err)
 	}
 	defer func() { _ = f.Close() }()
 	info, err := f.Stat()
@@ -30,16 +32,26 @@ func readFile(name string) ([]byte, error) {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is no regular file (%s)", name, info.Mode().Type())
+		return nil, fmt.Errorf("is no regular file (%s)", info.Mode().Type())
 	}
 	content, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
 		return nil, err
 	}
 	if len(content) > maxFile {
-		return nil, fmt.Errorf("%s is larger than %d bytes", name, maxFile)
+		return nil, fmt.Errorf("is larger than %d bytes", maxFile)
 	}
 	return content, nil
+}
+
+// unwrapPath drops the path from a file error: it is said by the sentence
+// around it, without the root.
+func unwrapPath(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
 }
 
 // parseCertificates reads every certificate of a PEM file, in their order; other

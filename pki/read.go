@@ -139,7 +139,7 @@ func (l Layout) readLeaf(s source, authorities map[string]authority, now time.Ti
 
 	if len(key) == 0 && keyPath != "" {
 		if key, err = l.read(keyPath); err != nil {
-			return c.invalid("its key %s cannot be read: %s", keyPath, unwrapPath(err))
+			return c.invalid("its key %s cannot be read: %s", keyPath, err)
 		}
 	}
 	if keyPath != "" {
@@ -179,7 +179,7 @@ func (l Layout) content(c *Certificate, file string) ([]byte, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		c.State, c.Reason = Missing, "there is no such file"
 	case err != nil:
-		*c = c.invalid("it cannot be read: %s", unwrapPath(err))
+		*c = c.invalid("it cannot be read: %s", err)
 	default:
 		if info, err := os.Stat(l.follow(file)); err == nil {
 			c.Changed = info.ModTime()
@@ -300,14 +300,4 @@ func signedBy(leaf *x509.Certificate, a authority) bool {
 		}
 	}
 	return false
-}
-
-// unwrapPath drops the path from a file error, which is said with the sentence
-// around it, without the root.
-func unwrapPath(err error) error {
-	var p *fs.PathError
-	if errors.As(err, &p) {
-		return p.Err
-	}
-	return err
 }

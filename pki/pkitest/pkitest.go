@@ -4,6 +4,7 @@
 package pkitest
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -142,6 +143,29 @@ func (n *Node) IssueWith(name string, change func(*x509.Certificate)) *x509.Cert
 		n.Write(l.file+".crt", encode(c))
 	}
 	return c
+}
+
+// SelfSigned replaces the certificate of a leaf by one that the given key signs for
+// itself, valid from now for a year; the key's file is the caller's to write.
+func (n *Node) SelfSigned(name string, key crypto.Signer) {
+	n.t.Helper()
+	old, err := os.ReadFile(n.Certificate(name))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	block, _ := pem.Decode(old)
+	template, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	fresh := &x509.Certificate{SerialNumber: template.SerialNumber, Subject: template.Subject, NotBefore: template.NotBefore, NotAfter: template.NotAfter}
+	der, err := x509.CreateCertificate(rand.Reader, fresh, fresh, key.Public(), key)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	if err := os.WriteFile(n.Certificate(name), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
+		n.t.Fatal(err)
+	}
 }
 
 // Certificate and Key are the host paths of a leaf or CA; the same for one that is
