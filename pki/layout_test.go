@@ -1,0 +1,227 @@
+package pki_test
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/kubecertd/kubecertd/pki"
+	"github.com/kubecertd/kubecertd/pki/pkitest"
+)
+
+const (
+	manifests = "/etc/kubernetes/manifests/"
+	apiserver = manifests + "kube-apiserver.yaml"
+)
+
+// edit replaces text in a file of the node.
+func edit(t *testing.T, n *pkitest.Node, file string, oldnew ...string) {
+	t.Helper()
+	content, err := os.ReadFile(n.Path(file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(oldnew); i += 2 {
+		if !strings.Contains(string(content), oldnew[i]) {
+			t.Fatalf("%s does not say %q", file, oldnew[i])
+		}
+	}
+	n.Write(file, strings.NewReplacer(oldnew...).Replace(string(content)))
+}
+
+// move moves a directory of the node.
+func move(t *testing.T, n *pkitest.Node, from, to string) {
+	t.Helper()
+	if err := os.Rename(n.Path(from), n.Path(to)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The manifests are the truth about where certificates are.
+func TestLocateFollowsManifests(t *testing.T) {
+	n := pkitest.New(t, now)
+	move(t, n, "/etc/kubernetes/pki", "/etc/kubernetes/certs")
+	for _, name := range []string{"kube-apiserver", "etcd"} {
+		edit(t, n, manifests+name+".yaml", "/etc/kubernetes/pki", "/etc/kubernetes/certs")
+	}
+	for name, c := range read(t, n, now) {
+		if c.State != pki.OK {
+			t.Errorf("%s (%s) is %s: %s", name, c.Path, c.State, c.Reason)
+		}
+	}
+	l, _ := pki.Locate(pki.Options{Root: n.Root})
+	if l.CertificatesDir != "/etc/kubernetes/certs" {
+		t.Errorf("certificates directory %s", l.CertificatesDir)
+	}
+	if !slices.Contains(l.Directories(), n.Path("/etc/kubernetes/certs/etcd")) {
+		t.Errorf("watched: %q", l.Directories())
+	}
+}
+
+// A container may see the directory at another path than the host.
+func TestLocateMapsContainerPathsToTheHost(t *testing.T) {
+	n := pkitest.New(t, now)
+	edit(t, n, apiserver,
+		"--tls-cert-file=/etc/kubernetes/pki/", "--tls-cert-file=/certs/",
+		"--tls-private-key-file=/etc/kubernetes/pki/", "--tls-private-key-file=/certs/",
+		"{mountPath: /etc/kubernetes/pki, name", "{mountPath: /certs, name")
+	c := read(t, n, now)["apiserver"]
+	if c.State != pki.OK || c.Path != "/etc/kubernetes/pki/apiserver.crt" {
+		t.Errorf("apiserver (%s) is %s: %s", c.Path, c.State, c.Reason)
+	}
+}
+
+// Flags may stand in args, and as two words.
+func TestLocateReadsArgs(t *testing.T) {
+	n := pkitest.New(t, now)
+	edit(t, n, apiserver, "    - --secure-port=6443\n", "    args: [--secure-port, \"7443\"]\n    env:\n")
+	edit(t, n, apiserver, "    env:\n    - --tls-cert-file=/etc/kubernetes/pki/apiserver.crt\n    - --tls-private-key-file=/etc/kubernetes/pki/apiserver.key\n", "")
+	l, problems := pki.Locate(pki.Options{Root: n.Root})
+	if got := l.Address("kube-apiserver"); got != "127.0.0.1:7443" || len(problems) > 0 {
+		t.Errorf("address %s, problems %v", got, problems)
+	}
+}
+
+func TestLocateOneBrokenManifest(t *testing.T) {
+	for name, content := range map[string]string{"empty": "", "no YAML": "{", "another kind": "kind: Service\n", "no containers": "kind: Pod\n"} {
+		n := pkitest.New(t, now)
+		n.Write(manifests+"kube-scheduler.yaml", content)
+		l, problems := pki.Locate(pki.Options{Root: n.Root})
+		if len(problems) != 1 || !strings.Contains(problems[0].Error(), manifests+"kube-scheduler.yaml") {
+			t.Errorf("%s: problems %v, want one that names the file", name, problems)
+		}
+		for _, c := range l.Read(now) {
+			if c.State != pki.OK {
+				t.Errorf("%s: %s is %s: %s", name, c.Name, c.State, c.Reason)
+			}
+		}
+	}
+}
+
+// The kubelet passes over files whose name begins with a dot, and so do we.
+func TestLocateHiddenManifest(t *testing.T) {
+	n := pkitest.New(t, now)
+	n.Write(manifests+".kube-scheduler.yaml.swp", "{")
+	if _, problems := pki.Locate(pki.Options{Root: n.Root}); len(problems) > 0 {
+		t.Errorf("problems %v", problems)
+	}
+}
+
+func TestLocateKubelet(t *testing.T) {
+	const config = "/var/lib/kubelet/config.yaml"
+	t.Run("static pods elsewhere", func(t *testing.T) {
+		n := pkitest.New(t, now)
+		move(t, n, "/etc/kubernetes/manifests", "/etc/kubernetes/static")
+		edit(t, n, config, "/etc/kubernetes/manifests", "/etc/kubernetes/static")
+		if l, _ := pki.Locate(pki.Options{Root: n.Root}); !l.ControlPlane {
+			t.Error("the API server's manifest was not found")
+		}
+	})
+	t.Run("its own serving certificate", func(t *testing.T) {
+		n := pkitest.New(t, now)
+		n.Write(config, "tlsCertFile: /etc/kubernetes/pki/apiserver.crt\ntlsPrivateKeyFile: /etc/kubernetes/pki/apiserver.key\n")
+		if c := read(t, n, now)["kubelet-server"]; c.Path != "/etc/kubernetes/pki/apiserver.crt" || c.State != pki.OK {
+			t.Errorf("kubelet-server (%s) is %s: %s", c.Path, c.State, c.Reason)
+		}
+	})
+	t.Run("serverTLSBootstrap before the certificate was approved", func(t *testing.T) {
+		n := pkitest.New(t, now)
+		n.Write(config, "serverTLSBootstrap: true\n")
+		if c, listed := read(t, n, now)["kubelet-server"]; listed {
+			t.Errorf("kubelet-server is listed: %+v", c)
+		}
+	})
+	t.Run("broken configuration", func(t *testing.T) {
+		n := pkitest.New(t, now)
+		n.Write(config, "{")
+		_, problems := pki.Locate(pki.Options{Root: n.Root})
+		if len(problems) != 1 || !strings.Contains(problems[0].Error(), config) {
+			t.Errorf("problems %v", problems)
+		}
+	})
+}
+
+func TestLocateWorker(t *testing.T) {
+	n := pkitest.New(t, now)
+	for _, dir := range []string{"/etc/kubernetes/manifests", "/etc/kubernetes/pki/etcd"} {
+		if err := os.RemoveAll(n.Path(dir)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.Remove(n.Key("ca"))
+	var names []string
+	for _, c := range read(t, n, now) {
+		names = append(names, c.Name)
+		if c.State != pki.OK {
+			t.Errorf("%s is %s: %s", c.Name, c.State, c.Reason)
+		}
+	}
+	slices.Sort(names)
+	if diff := cmp.Diff([]string{"ca", "kubelet-client", "kubelet-server"}, names); diff != "" {
+		t.Errorf("names (-want +got):\n%s", diff)
+	}
+}
+
+func TestLocateExternalEtcd(t *testing.T) {
+	n := pkitest.New(t, now)
+	n.Remove(n.Path(manifests + "etcd.yaml"))
+	n.Remove(n.Key("etcd-ca"))
+	l, _ := pki.Locate(pki.Options{Root: n.Root})
+	byName := read(t, n, now)
+	if l.LocalEtcd {
+		t.Error("etcd is said to be on this node")
+	}
+	for _, name := range []string{"etcd-server", "etcd-peer", "etcd-healthcheck-client"} {
+		if c, listed := byName[name]; listed {
+			t.Errorf("%s is listed: %+v", name, c)
+		}
+	}
+	// Whoever made it renews it; kubeadm drops it from its list.
+	if c := byName["apiserver-etcd-client"]; c.Renewer != pki.Nobody || c.State != pki.OK {
+		t.Errorf("apiserver-etcd-client: renewed by %s, %s", c.Renewer, c.State)
+	}
+}
+
+func TestLocateNothing(t *testing.T) {
+	l, problems := pki.Locate(pki.Options{Root: t.TempDir()})
+	if got := l.Read(now); len(problems) > 0 || len(got) > 0 || len(l.Endpoints()) > 0 {
+		t.Errorf("an empty host has %v, %v, %v", problems, got, l.Endpoints())
+	}
+	if len(l.Directories()) == 0 {
+		t.Error("nothing is watched, so a node that is made later would be found late")
+	}
+}
+
+func TestEndpoints(t *testing.T) {
+	n := pkitest.New(t, now)
+	edit(t, n, manifests+"kube-scheduler.yaml", "--bind-address=127.0.0.1", "--bind-address=0.0.0.0")
+	edit(t, n, apiserver, "--secure-port=6443", "--bind-address=192.0.2.11")
+	l, _ := pki.Locate(pki.Options{Root: n.Root})
+	got := map[string]string{}
+	for _, e := range l.Endpoints() {
+		got[e.Component+" "+e.Name] = e.Address + " " + e.ServerName + " " + e.Certificate
+	}
+	want := map[string]string{
+		"kube-apiserver apiserver":                           "192.0.2.11:6443 kubernetes apiserver",
+		"kube-apiserver apiserver-loopback":                  "192.0.2.11:6443 apiserver-loopback-client ",
+		"kube-controller-manager controller-manager-serving": "127.0.0.1:10257  ",
+		"kube-scheduler scheduler-serving":                   "127.0.0.1:10259  ",
+		"etcd etcd-server":                                   "127.0.0.1:2379 localhost etcd-server",
+		"etcd etcd-peer":                                     "127.0.0.2:2380  etcd-peer",
+		"kubelet kubelet-server":                             "127.0.0.1:10250  kubelet-server",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("endpoints (-want +got):\n%s", diff)
+	}
+	for component, want := range map[string]string{
+		"kube-apiserver": "https://192.0.2.11:6443/readyz", "etcd": "http://127.0.0.1:2381/health",
+		"kube-scheduler": "https://127.0.0.1:10259/healthz", "kube-controller-manager": "https://127.0.0.1:10257/healthz", "kubelet": "",
+	} {
+		if got := l.HealthURL(component); got != want {
+			t.Errorf("health of %s at %q, want %q", component, got, want)
+		}
+	}
+}
