@@ -18,7 +18,8 @@ type kubeconfig struct {
 }
 
 // parseKubeconfig reads a kubeconfig that lies in dir. A kubeconfig without current
-// context that has one user only is read as that user's.
+// context that has one user only is read as that user's. Errors quote nothing of the
+// file, which holds a key.
 func parseKubeconfig(content []byte, dir string) (kubeconfig, error) {
 	var file struct {
 		CurrentContext string `json:"current-context"`
@@ -46,7 +47,7 @@ func parseKubeconfig(content []byte, dir string) (kubeconfig, error) {
 		} `json:"users"`
 	}
 	if err := yaml.Unmarshal(content, &file); err != nil {
-		// The parser's own error may quote the file, and the file holds a key.
+		// The parser's own error may quote the file.
 		return kubeconfig{}, errors.New("is no YAML that a kubeconfig could be")
 	}
 	if len(file.Users) == 0 {
@@ -62,7 +63,7 @@ func parseKubeconfig(content []byte, dir string) (kubeconfig, error) {
 		user = file.Users[0].Name
 	}
 	if user == "" {
-		return kubeconfig{}, fmt.Errorf("its current context %q is not among its %d contexts", file.CurrentContext, len(file.Contexts))
+		return kubeconfig{}, fmt.Errorf("its current context is not among its %d contexts", len(file.Contexts))
 	}
 	var k kubeconfig
 	for _, c := range file.Clusters {
@@ -89,11 +90,11 @@ func parseKubeconfig(content []byte, dir string) (kubeconfig, error) {
 			k.keyPath = resolve(u.User.Key, dir)
 		}
 		if len(k.certificate) == 0 && k.certificatePath == "" {
-			return kubeconfig{}, fmt.Errorf("its user %q has no client certificate", user)
+			return kubeconfig{}, errors.New("its user has no client certificate")
 		}
 		return k, nil
 	}
-	return kubeconfig{}, fmt.Errorf("its user %q is not among its %d users", user, len(file.Users))
+	return kubeconfig{}, fmt.Errorf("its user is not among its %d users", len(file.Users))
 }
 
 func decode(data string) ([]byte, error) { return base64.StdEncoding.DecodeString(data) }
