@@ -170,16 +170,15 @@ func (c *Client) describe(ctx context.Context, x Container) (Container, error) {
 	if err != nil {
 		return x, err
 	}
-	if native == nil {
-		info, err := c.status(ctx, &x, true)
-		if err != nil || !x.Running {
-			return x, err
-		}
-		x.PID = verbosePID(info)
-	} else if x.Running {
+	// Whether it runs is asked again: the list may be older than its start.
+	info, err := c.status(ctx, &x, native == nil)
+	if err != nil || !x.Running {
+		return x, err
+	}
+	if x.PID = verbosePID(info); native != nil {
 		x.PID = c.taskPID(ctx, native, x.ID)
 	}
-	started := time.Time{}
+	var started time.Time
 	if x.PID > 0 {
 		if started, err = ProcessStart(x.PID); err != nil {
 			x.PID = 0 // gone meanwhile

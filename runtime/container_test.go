@@ -167,8 +167,11 @@ func TestStaticPodsProcessGone(t *testing.T) {
 	f.pod("kube-system", "etcd-a", "file")
 	f.add("kube-system", "etcd-a", "etcd", 0, noon, running)
 	f.pids["kube-system-etcd-a-etcd-0"] = os.Getpid()
-	f.onStatus = func(c *record) error { // it exits after its process was read
-		c.set(exited, 1, "Error")
+	asked := 0
+	f.onStatus = func(c *record) error {
+		if asked++; asked == 2 { // it exits after its process was read
+			c.set(exited, 1, "Error")
+		}
 		return nil
 	}
 	got, err := f.dial(t).StaticPods(t.Context())
@@ -177,6 +180,26 @@ func TestStaticPodsProcessGone(t *testing.T) {
 	}
 	if got[0].Running || got[0].PID != 0 || !got[0].ProcessStarted.IsZero() {
 		t.Errorf("got running=%v pid=%d started=%s, want an exited container without a process", got[0].Running, got[0].PID, got[0].ProcessStarted)
+	}
+}
+
+// A container starts between the list and the question for its status. Its process
+// must not be missing: without it, there is no proof of when it started.
+func TestStaticPodsStartedMeanwhile(t *testing.T) {
+	f := serve(t, "containerd")
+	f.pod("kube-system", "etcd-a", "file")
+	f.add("kube-system", "etcd-a", "etcd", 0, noon, created)
+	f.pids["kube-system-etcd-a-etcd-0"] = os.Getpid()
+	f.onStatus = func(c *record) error {
+		c.set(running, 0, "")
+		return nil
+	}
+	got, err := f.dial(t).StaticPods(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !got[0].Running || got[0].PID != os.Getpid() || got[0].ProcessStarted.IsZero() {
+		t.Errorf("got running=%v pid=%d started=%s, want a running container with its process", got[0].Running, got[0].PID, got[0].ProcessStarted)
 	}
 }
 

@@ -240,6 +240,7 @@ func (r *ownContainerd) start(t *testing.T, sandbox, component string, attempt u
 	for k, v := range r.sandbox.Labels {
 		labels[k] = v
 	}
+	log := fmt.Sprintf("%s-%d.log", component, attempt)
 	created, err := r.cri.CreateContainer(t.Context(), &cri.CreateContainerRequest{
 		PodSandboxId: sandbox, SandboxConfig: r.sandbox,
 		Config: &cri.ContainerConfig{
@@ -247,7 +248,7 @@ func (r *ownContainerd) start(t *testing.T, sandbox, component string, attempt u
 			Image:    &cri.ImageSpec{Image: image},
 			Args:     arguments,
 			Labels:   labels,
-			LogPath:  fmt.Sprintf("%s-%d.log", component, attempt),
+			LogPath:  log,
 			Linux: &cri.LinuxContainerConfig{SecurityContext: &cri.LinuxContainerSecurityContext{
 				NamespaceOptions: &cri.NamespaceOption{Network: cri.NamespaceMode_NODE, Pid: cri.NamespaceMode_CONTAINER}}},
 		}})
@@ -257,6 +258,10 @@ func (r *ownContainerd) start(t *testing.T, sandbox, component string, attempt u
 	if _, err := r.cri.StartContainer(t.Context(), &cri.StartContainerRequest{ContainerId: created.GetContainerId()}); err != nil {
 		t.Fatal(err)
 	}
+	until(t, "the component being ready", func() bool {
+		content, err := os.ReadFile(filepath.Join(r.dir, "logs", log))
+		return err == nil && strings.Contains(string(content), "ready")
+	})
 	return created.GetContainerId()
 }
 

@@ -14,9 +14,11 @@ import (
 const (
 	// callTimeout bounds every question to systemd.
 	callTimeout = 10 * time.Second
-	// dialTimeout bounds one way to systemd. It answers within milliseconds; a bus
-	// that hangs must leave time for the other way.
+	// dialTimeout bounds a way to systemd while there is another. It answers within
+	// milliseconds; a bus that hangs must leave time for the other way.
 	dialTimeout = 500 * time.Millisecond
+	// lastTimeout bounds the last way, on a node that may be overloaded.
+	lastTimeout = 3 * time.Second
 )
 
 // Manager is a connection to systemd. It is made anew when it was lost, so that it
@@ -89,8 +91,12 @@ func (m *Manager) connection(ctx context.Context) (l *link, fresh bool, err erro
 	}
 	var tried []string
 	var errs []error
-	for _, w := range m.ways {
-		l, err := w.connect(ctx)
+	for i, w := range m.ways {
+		limit := dialTimeout
+		if i == len(m.ways)-1 {
+			limit = lastTimeout
+		}
+		l, err := w.connect(ctx, limit)
 		if err == nil {
 			m.link = l
 			return l, true, nil
@@ -116,15 +122,16 @@ func (m *Manager) drop(l *link) {
 
 // connect dials and lets systemd say something: after a restart of the D-Bus daemon
 // the bus may be there and systemd not yet on it.
-func (w way) connect(ctx context.Context) (*link, error) {
+func (w way) connect(ctx context.Context, timeout time.Duration) (*link, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	began := time.Now()
 	// The library ends a connection with the context it was dialled under, and some
 	// of its first calls have no deadline of their own. So it gets a context that
 	// lives as long as the connection, and ends early when dialling takes too long.
 	life, end := context.WithCancel(context.Background())
-	limit, cancel := context.WithTimeout(ctx, dialTimeout)
+	limit, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	stop := context.AfterFunc(limit, end)
 	conn, err := w.dial(life)
@@ -141,7 +148,7 @@ func (w way) connect(ctx context.Context) (*link, error) {
 	stop()
 	end()
 	if limit.Err() != nil {
-		return nil, fmt.Errorf("no answer within %s: %w", dialTimeout, limit.Err())
+		return nil, fmt.Errorf("no answer within %s: %w", time.Since(began).Round(100*time.Millisecond), limit.Err())
 	}
 	return nil, err
 }

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
@@ -12,6 +13,7 @@ import (
 func main() {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	fmt.Println("ready") // before this, a signal would end it in Go's own way
 	for range signals {
 		if len(os.Args) < 2 || os.Args[1] != "stubborn" {
 			return
