@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -88,11 +89,11 @@ func serials(leaves map[string]*x509.Certificate) map[string]string {
 	return list
 }
 
-// served is the leaf that a port of the node serves.
+// served is the leaf that a port of the node serves on the address that its peers use.
 func (n *node) served(ctx context.Context, port string) (*x509.Certificate, error) {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	conn, err := n.DialContext(ctx, "tcp", "127.0.0.1:"+port)
+	conn, err := n.DialContext(ctx, "tcp", net.JoinHostPort(n.Address(), port))
 	if err != nil {
 		return nil, err
 	}

@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"strings"
+	"slices"
 	"testing"
 	"time"
 
@@ -16,6 +16,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/kubecertd/kubecertd/renew"
 )
 
 // pods are the components that run in static pods, in the order of restarts.
@@ -108,19 +110,26 @@ func (n *node) untouched(t *testing.T, since state) {
 	}
 }
 
-// restartedOnce demands that exactly these components run in another container, and
-// that each was stopped no more than once since.
+// restartedOnce demands that kubecertd has stopped exactly these components, each once,
+// and that exactly one container of each came after.
 func (n *node) restartedOnce(t *testing.T, since state, names ...string) {
 	t.Helper()
+	stopped := slices.DeleteFunc(values(n.journal(t, renew.EventRestarting), "COMPONENT"), func(name string) bool { return name == "kubelet" })
+	if diff := cmp.Diff(slices.Sorted(slices.Values(names)), slices.Sorted(slices.Values(stopped))); diff != "" {
+		t.Errorf("stopped by kubecertd (-want +got):\n%s", diff)
+	}
 	newest, older := n.containers(t)
 	for _, name := range pods {
 		before, now := since.Containers[name], newest[name]
-		want := before.Attempt
-		if contains(strings.Join(names, " ")+" ", name+" ") == nil {
-			want++
+		if !now.Running {
+			t.Errorf("%s does not run: %+v", name, now)
 		}
-		if !now.Running || now.Attempt != want || (now.ID == before.ID) != (now.Attempt == before.Attempt) {
-			t.Errorf("%s: the container was %+v and is %+v: want attempt %d", name, before, now, want)
+		switch named := slices.Contains(names, name); {
+		case named && (now.ID == before.ID || now.Attempt != before.Attempt+1):
+			t.Errorf("%s: the container was %+v and is %+v: want the one after it", name, before, now)
+		case !named && now.ID != before.ID && !slices.Contains(names, "kube-apiserver"):
+			// Those that have just begun to lead leave when the API goes away.
+			t.Errorf("%s: the container was %+v and is %+v: want the same", name, before, now)
 		}
 		for _, c := range older[name] {
 			if c.Running {
