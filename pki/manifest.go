@@ -5,7 +5,6 @@ import (
 	"path"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 )
 
@@ -20,12 +19,39 @@ type Manifest struct {
 // mount is a path of the host as the container sees it.
 type mount struct{ inside, host string }
 
+// pod is what matters here of a Pod (core/v1). The type itself would cost the
+// daemon six megabytes of memory, with all that hangs on it.
+type pod struct {
+	Kind     string `json:"kind"`
+	Metadata struct {
+		Name string `json:"name"`
+	} `json:"metadata"`
+	Spec struct {
+		Containers []struct {
+			Name         string   `json:"name"`
+			Command      []string `json:"command"`
+			Args         []string `json:"args"`
+			VolumeMounts []struct {
+				Name      string `json:"name"`
+				MountPath string `json:"mountPath"`
+				SubPath   string `json:"subPath"`
+			} `json:"volumeMounts"`
+		} `json:"containers"`
+		Volumes []struct {
+			Name     string `json:"name"`
+			HostPath *struct {
+				Path string `json:"path"`
+			} `json:"hostPath"`
+		} `json:"volumes"`
+	} `json:"spec"`
+}
+
 // parseManifest reads the manifest of a static pod with one container, as kubeadm
 // writes it (kubeadm: phases/controlplane/manifests.go). Further containers, such
 // as sidecars that an operator patched in, are passed over: the one that has the
 // pod's name counts, else the first.
 func parseManifest(content []byte) (Manifest, error) {
-	var pod corev1.Pod
+	var pod pod
 	if err := yaml.Unmarshal(content, &pod); err != nil {
 		return Manifest{}, err
 	}
@@ -34,11 +60,11 @@ func parseManifest(content []byte) (Manifest, error) {
 	}
 	container := pod.Spec.Containers[0]
 	for _, c := range pod.Spec.Containers {
-		if c.Name == pod.Name {
+		if c.Name == pod.Metadata.Name {
 			container = c
 		}
 	}
-	m := Manifest{Name: pod.Name, args: append(append([]string{}, container.Command...), container.Args...)}
+	m := Manifest{Name: pod.Metadata.Name, args: append(append([]string{}, container.Command...), container.Args...)}
 	hostPaths := map[string]string{}
 	for _, v := range pod.Spec.Volumes {
 		if v.HostPath != nil {

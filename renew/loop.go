@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -60,6 +61,8 @@ func (l *Loop) Run(ctx context.Context) error {
 	trigger := "start"
 	for {
 		next := time.NewTimer(l.look(ctx, trigger))
+		// A look allocates a few megabytes that the next one needs in an hour.
+		debug.FreeOSMemory()
 		trigger = ""
 		for trigger == "" {
 			select {

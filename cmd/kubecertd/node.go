@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -271,7 +272,13 @@ func (h health) Await(ctx context.Context, component string, progress func(strin
 	if url == "" {
 		return errors.New("its manifest names no health endpoint")
 	}
-	return runtime.Await(ctx, runtime.Check{Component: component, URL: url}, 50*time.Millisecond, progress)
+	// Any client of the cluster's CA may ask for readiness where strangers may not
+	// (ClusterRole system:public-info-viewer).
+	client := filepath.Join(layout.Root, layout.CertificatesDir, "apiserver-kubelet-client")
+	return runtime.Await(ctx, runtime.Check{Component: component, URL: url, ClientCertificate: func() (*tls.Certificate, error) {
+		pair, err := tls.LoadX509KeyPair(client+".crt", client+".key")
+		return &pair, err
+	}}, 50*time.Millisecond, progress)
 }
 
 // etcd is the member on this node, asked with the client certificate that kubeadm
