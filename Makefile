@@ -6,6 +6,7 @@ ARCH    := $(shell go env GOARCH)
 # Without gRPC's request traces, which nobody reads here, the linker can drop a quarter
 # of the program, and the daemon's memory with it (grpc: trace_notrace.go).
 GOBUILD := CGO_ENABLED=0 go build -trimpath -tags grpcnotrace -ldflags '$(LDFLAGS)'
+RACE    := $(if $(shell command -v gcc),-race)
 TOOL    := go tool -modfile=tools/go.mod
 
 export VERSION
@@ -32,9 +33,9 @@ test: deps lint package unit ## Everything: lint, unit tests, packages, and the 
 	$(call phase,all tests with real runtimes and control planes)
 	go test -timeout 60m -count=1 -p 1 -v ./...
 
-unit: ## The tests that need no lab and no container runtime
+unit: ## The tests that need no lab and no container runtime, under the race detector where there is gcc
 	$(call phase,unit tests)
-	go test -short ./...
+	go test -short $(RACE) ./...
 
 lint: ## golangci-lint (with gofmt, go vet and the import directions) and shellcheck
 	$(call phase,lint)
@@ -54,7 +55,7 @@ bench: deps deb ## Measure against what kubecertd replaces
 	go run ./test/bench -deb 'dist/*_$(ARCH).deb'
 
 soak: ## Unit tests twenty times under the race detector
-	CGO_ENABLED=1 go test -race -short -count=20 -timeout 60m ./...
+	go test -race -short -count=20 -timeout 60m ./...
 
 package: bin/linux_amd64/kubecertd bin/linux_arm64/kubecertd ## Make dist/*.deb and dist/*.rpm for amd64 and arm64
 	$(call phase,packages)
