@@ -94,10 +94,10 @@ func ProbeAll(ctx context.Context, endpoints []Endpoint) []Served {
 // Compare says whether what is served is what is on disk, and the evidence in
 // words.
 func Compare(c Certificate, s Served) (equal bool, evidence string) {
-	switch {
-	case s.SHA256 == "":
+	switch s.SHA256 {
+	case "":
 		return false, s.Error
-	case s.SHA256 == c.SHA256:
+	case c.SHA256:
 		return true, fmt.Sprintf("%s serves the certificate on disk", s.Endpoint.Address)
 	default:
 		return false, fmt.Sprintf("%s serves serial %s, which ends %s; on disk is serial %s, which ends %s", s.Endpoint.Address,

@@ -67,9 +67,8 @@ func TestReadHealthyNode(t *testing.T) {
 		t.Errorf("names (-want +got):\n%s", diff)
 	}
 
-	api := read(t, n, now)["apiserver"]
 	leaf := n.Issue("apiserver", now, now.Add(100*day))
-	api = read(t, n, now)["apiserver"]
+	api := read(t, n, now)["apiserver"]
 	if !slices.Equal(api.DNSNames, leaf.DNSNames) || !slices.Equal(api.IPs, []string{"127.0.0.1", "192.0.2.11"}) ||
 		!slices.Equal(api.Usages, []string{"client auth", "server auth"}) || api.Path != "/etc/kubernetes/pki/apiserver.crt" ||
 		api.KeyPath != "/etc/kubernetes/pki/apiserver.key" || api.CA != "ca" || !api.NotAfter.Equal(now.Add(100*day)) {
@@ -98,7 +97,7 @@ func TestStates(t *testing.T) {
 	}
 	tests := []struct {
 		name   string
-		break_ func(*testing.T, *pkitest.Node)
+		damage func(*testing.T, *pkitest.Node)
 		want   map[string]want
 	}{
 		{"expired", func(_ *testing.T, n *pkitest.Node) { n.Issue("etcd-peer", now.Add(-10*day), now.Add(-3*day)) },
@@ -189,7 +188,7 @@ func TestStates(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			n := pkitest.New(t, now.Add(-day))
-			tt.break_(t, n)
+			tt.damage(t, n)
 			for name, c := range read(t, n, now) {
 				w, named := tt.want[name]
 				if !named {

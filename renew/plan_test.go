@@ -170,10 +170,9 @@ func TestDecide(t *testing.T) {
 			notice: "front-proxy-client is missing: no such file",
 		},
 		{
-			name: "asked for by name",
-			change: func(o *renew.Observation) {
-			},
-			wish: renew.Wish{Names: []string{"controller-manager.conf"}}, renew: []string{"controller-manager.conf"}, restart: []string{"kube-controller-manager"},
+			name:   "asked for by name",
+			change: func(*renew.Observation) {},
+			wish:   renew.Wish{Names: []string{"controller-manager.conf"}}, renew: []string{"controller-manager.conf"}, restart: []string{"kube-controller-manager"},
 		},
 		{
 			name: "the kubelet is down",

@@ -34,11 +34,11 @@ type Entry struct {
 type Outcome string
 
 const (
-	// Done: everything planned was done and proven.
+	// Done says that everything planned was done and proven.
 	Done Outcome = "done"
-	// Failed: the run stopped, or part of it failed; the error says which.
+	// Failed says that the run stopped, or that part of it failed; the error says which.
 	Failed Outcome = "failed"
-	// Unfinished: the record has no end. The run is under way, or was cut off.
+	// Unfinished says that the record has no end: the run is under way, or was cut off.
 	Unfinished Outcome = "unfinished"
 )
 

@@ -96,6 +96,9 @@ func (r *run) current(ctx context.Context, names []string) ([]Component, error) 
 		c, _ := o.Component(name)
 		if wanted(o, proofs, name) == "" || !c.Running {
 			r.log.Info("component restarted by itself meanwhile", zap.String("component", name))
+			if err := r.end("restart "+name, "restarted by itself meanwhile", "", nil); err != nil {
+				return nil, err
+			}
 			continue
 		}
 		old = append(old, c)

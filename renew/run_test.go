@@ -132,80 +132,80 @@ func TestRunAfterSomebodyElse(t *testing.T) {
 func TestRunStopsEarly(t *testing.T) {
 	tests := []struct {
 		name    string
-		break_  func(*fakeNode)
+		damage  func(*fakeNode)
 		blocked bool // nothing was touched at all
 		steps   []string
 		err     []string
 	}{
 		{
 			name:   "kubeadm says it renewed and did not",
-			break_: func(n *fakeNode) { n.instead("apiserver", "echo renewed"); n.only("apiserver") },
+			damage: func(n *fakeNode) { n.instead("apiserver", "echo renewed"); n.only("apiserver") },
 			err:    []string{"apiserver.crt is unchanged on disk although kubeadm reported no error"},
 		},
 		{
 			name:   "kubeadm writes an empty certificate",
-			break_: func(n *fakeNode) { n.instead("apiserver", ": > "+n.files.Certificate("apiserver")) },
+			damage: func(n *fakeNode) { n.instead("apiserver", ": > "+n.files.Certificate("apiserver")) },
 			err:    []string{"apiserver.crt is invalid after the renewal: is empty", "nothing is restarted"},
 		},
 		{
 			name: "kubeadm is killed between key and certificate",
-			break_: func(n *fakeNode) {
+			damage: func(n *fakeNode) {
 				n.instead("apiserver", "cp "+filepath.Join(n.dir, "new/apiserver/etc/kubernetes/pki/apiserver.key")+" "+n.files.Key("apiserver")+"; kill -9 $$")
 			},
 			err: []string{"signal: killed", "nothing is restarted"},
 		},
 		{
 			name:   "a name is lost",
-			break_: func(n *fakeNode) { n.loseName() },
+			damage: func(n *fakeNode) { n.loseName() },
 			err:    []string{"the new certificate lost DNS names: kubernetes", "nothing is restarted"},
 		},
 		{
 			name:    "kubeadm is missing",
-			break_:  func(n *fakeNode) { n.Kubeadm.Path = "/no/such/kubeadm" },
+			damage:  func(n *fakeNode) { n.Kubeadm.Path = "/no/such/kubeadm" },
 			blocked: true, err: []string{"/no/such/kubeadm", "no such file"},
 		},
 		{
 			name:    "the kubelet is not healthy",
-			break_:  func(n *fakeNode) { n.kubeletHealthy = func() error { return errors.New("healthz: refused") } },
+			damage:  func(n *fakeNode) { n.kubeletHealthy = func() error { return errors.New("healthz: refused") } },
 			blocked: true, err: []string{"healthz: refused", "journalctl -u kubelet"},
 		},
 		{
 			name:    "the kubelet is not active",
-			break_:  func(n *fakeNode) { n.unit.Running, n.unit.Detail = false, "kubelet.service is inactive (dead)" },
+			damage:  func(n *fakeNode) { n.unit.Running, n.unit.Detail = false, "kubelet.service is inactive (dead)" },
 			blocked: true, err: []string{"inactive (dead)", "systemctl start kubelet"},
 		},
 		{
 			name: "the kubelet could not start again",
-			break_: func(n *fakeNode) {
+			damage: func(n *fakeNode) {
 				n.files.Remove(n.files.Certificate("kubelet-client"))
 			},
 			blocked: true, err: []string{"kubelet-client", "never stopped"},
 		},
 		{
 			name:    "another member of etcd is not healthy",
-			break_:  func(n *fakeNode) { n.peers, n.unhealthy = []string{"cp2"}, map[string]string{"cp2": "does not answer"} },
+			damage:  func(n *fakeNode) { n.peers, n.unhealthy = []string{"cp2"}, map[string]string{"cp2": "does not answer"} },
 			blocked: true, err: []string{"cp2 (does not answer)", "quorum"},
 		},
 		{
 			name:    "the cluster configuration is not known",
-			break_:  func(n *fakeNode) { n.configuration = errors.New("connection refused") },
+			damage:  func(n *fakeNode) { n.configuration = errors.New("connection refused") },
 			blocked: true, err: []string{"never read from the API server", "connection refused", "cluster-configuration.yaml"},
 		},
 		{
 			name: "etcd does not come back",
-			break_: func(n *fakeNode) {
+			damage: func(n *fakeNode) {
 				n.peers, n.dead[renew.Etcd] = []string{"cp2"}, true
 			},
 			steps: []string{"stop etcd-1"}, err: []string{"etcd was stopped and did not come back: no new container within 5s", "crictl ps -a"},
 		},
 		{
 			name:   "kube-controller-manager is not healthy",
-			break_: func(n *fakeNode) { n.sick[renew.ControllerManager] = true },
+			damage: func(n *fakeNode) { n.sick[renew.ControllerManager] = true },
 			steps:  alone[:7], err: []string{"kube-controller-manager was started again and is not healthy: readyz: 500"},
 		},
 		{
 			name: "the kubelet dies in the middle",
-			break_: func(n *fakeNode) {
+			damage: func(n *fakeNode) {
 				n.onStop = func(name string) {
 					if name == renew.ControllerManager {
 						n.mu.Lock()
@@ -220,7 +220,7 @@ func TestRunStopsEarly(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			n := newFakeNode(t)
-			tt.break_(n)
+			tt.damage(n)
 			id, _, err := n.Act(t.Context(), renew.Wish{}, "timer")
 			if err == nil {
 				t.Fatal("no error")

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"slices"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -12,8 +13,7 @@ import (
 )
 
 // newLogger makes the logger that the configuration asks for. format auto is the
-// journal where stderr leads there, JSON for a daemon elsewhere, and lines for
-// people otherwise.
+// journal for a daemon whose stderr leads there, and lines for people otherwise.
 func newLogger(c configs.Log, daemon bool) (*zap.Logger, error) {
 	level, err := zapcore.ParseLevel(c.Level)
 	if err != nil {
@@ -21,11 +21,9 @@ func newLogger(c configs.Log, daemon bool) (*zap.Logger, error) {
 	}
 	format := c.Format
 	if format == "auto" {
-		switch {
-		case daemon && systemd.UnderJournal():
+		format = "console"
+		if daemon && systemd.UnderJournal() {
 			format = "journal"
-		default:
-			format = "console"
 		}
 	}
 	encoding := zap.NewProductionEncoderConfig()
@@ -39,7 +37,32 @@ func newLogger(c configs.Log, daemon bool) (*zap.Logger, error) {
 		core = zapcore.NewCore(zapcore.NewJSONEncoder(encoding), zapcore.Lock(os.Stderr), level)
 	default:
 		encoding.EncodeLevel = zapcore.CapitalLevelEncoder
-		core = zapcore.NewCore(zapcore.NewConsoleEncoder(encoding), zapcore.Lock(os.Stderr), level)
+		core = forPeople{zapcore.NewCore(zapcore.NewConsoleEncoder(encoding), zapcore.Lock(os.Stderr), level)}
 	}
 	return zap.New(core), nil
+}
+
+// forPeople leaves out of each line what only programs read.
+type forPeople struct{ zapcore.Core }
+
+// With returns the core with fields of its own.
+func (c forPeople) With(fields []zapcore.Field) zapcore.Core {
+	return forPeople{c.Core.With(readable(fields))}
+}
+
+// Check puts this core, not the one inside, in charge of a line.
+func (c forPeople) Check(e zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if c.Enabled(e.Level) {
+		return checked.AddCore(e, c)
+	}
+	return checked
+}
+
+// Write writes a line.
+func (c forPeople) Write(e zapcore.Entry, fields []zapcore.Field) error {
+	return c.Core.Write(e, readable(fields))
+}
+
+func readable(fields []zapcore.Field) []zapcore.Field {
+	return slices.DeleteFunc(slices.Clone(fields), func(f zapcore.Field) bool { return f.Key == "message_id" || f.Key == "run_id" })
 }
