@@ -52,7 +52,7 @@ func build() (dir string, err error) {
 		return "", err
 	}
 	binary := filepath.Join(dir, "kubecertd")
-	if _, err := command("..", []string{"CGO_ENABLED=0"}, "go", "build", "-buildvcs=false", "-trimpath",
+	if _, err := command("..", []string{"CGO_ENABLED=0"}, "go", "build", "-buildvcs=false", "-trimpath", "-tags", "grpcnotrace",
 		"-ldflags", "-s -w -X main.version="+oldVersion, "-o", binary, "./cmd/kubecertd"); err != nil {
 		return dir, err
 	}
