@@ -62,7 +62,7 @@ func TestProblems(t *testing.T) {
 
 func TestOrder(t *testing.T) {
 	file := write(t, "renew:\n  before: 10d\n  timeout: 2m\ncheck:\n  interval: 2h\n  settle: 2s\nlog: {level: debug}\n")
-	t.Setenv("KUBECERTD_RENEW_TIMEOUT", "3m")
+	t.Setenv("KUBECERTD_RENEW_TIMEOUT", "90s")
 	t.Setenv("KUBECERTD_CHECK_INTERVAL", "3h")
 	t.Setenv("KUBECERTD_RESTART_GRACE_KUBE_APISERVER", "3s")
 	t.Setenv("KUBECERTD_RUNTIME_ENDPOINT", "")
@@ -72,7 +72,7 @@ func TestOrder(t *testing.T) {
 	}
 	want := configs.Default()
 	want.Renew.Before = configs.Threshold{Before: 240 * time.Hour}
-	want.Renew.Timeout = 3 * time.Minute
+	want.Renew.Timeout = 90 * time.Second
 	want.Check.Interval = 4 * time.Hour
 	want.Check.Settle = 2 * time.Second
 	want.Restart.Grace.APIServer = 3 * time.Second

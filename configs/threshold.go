@@ -2,7 +2,6 @@ package configs
 
 import (
 	"errors"
-	"fmt"
 	"math"
 	"strconv"
 	"strings"
@@ -23,23 +22,6 @@ type Threshold struct {
 
 // thresholdForms ends every error about a threshold's text.
 const thresholdForms = "write a duration such as 720h or 30d, a share of the lifetime such as 33%, or both separated by a comma"
-
-// For is the time before its end at which a certificate of this lifetime is
-// renewed. It is an error when that is not shorter than the lifetime, for such a
-// certificate would be renewed at every look.
-func (t Threshold) For(lifetime time.Duration) (time.Duration, error) {
-	before := t.Before
-	if t.Share > 0 {
-		if share := time.Duration(t.Share * float64(lifetime)); before == 0 || share < before {
-			before = share
-		}
-	}
-	if before >= lifetime {
-		return 0, fmt.Errorf("the threshold %s is not shorter than the certificate's lifetime of %s: set a shorter time or a share of the lifetime such as 33%%",
-			t, FormatDuration(lifetime))
-	}
-	return before, nil
-}
 
 // String is the text form.
 func (t Threshold) String() string {

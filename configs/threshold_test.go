@@ -76,39 +76,6 @@ func TestThresholdRefused(t *testing.T) {
 	}
 }
 
-func TestThresholdFor(t *testing.T) {
-	const day, year = 24 * time.Hour, 365 * 24 * time.Hour
-	both := configs.Default().Renew.Before
-	for _, c := range []struct {
-		threshold configs.Threshold
-		lifetime  time.Duration
-		want      time.Duration
-		err       string
-	}{
-		{threshold: both, lifetime: year, want: 30 * day},
-		{threshold: both, lifetime: time.Hour, want: 19*time.Minute + 48*time.Second},
-		{threshold: both, lifetime: 60 * day, want: 19*day + 19*time.Hour + 12*time.Minute},
-		{threshold: configs.Threshold{Before: 30 * day}, lifetime: year, want: 30 * day},
-		{threshold: configs.Threshold{Share: 0.5}, lifetime: year, want: year / 2},
-		{threshold: configs.Threshold{Before: 30 * day}, lifetime: 30*day + time.Nanosecond, want: 30 * day},
-		{threshold: configs.Threshold{Before: 30 * day}, lifetime: 30 * day, err: "threshold 30d is not shorter than the certificate's lifetime of 30d"},
-		{threshold: configs.Threshold{Before: 720 * time.Hour}, lifetime: time.Hour, err: "threshold 30d is not shorter than the certificate's lifetime of 1h"},
-		{threshold: configs.Threshold{Share: 0.5}, lifetime: 0, err: "lifetime of 0s"},
-		{threshold: configs.Threshold{Share: 0.5}, lifetime: -time.Hour, err: "lifetime of -1h"},
-	} {
-		got, err := c.threshold.For(c.lifetime)
-		if c.err != "" {
-			if err == nil || !strings.Contains(err.Error(), c.err) {
-				t.Errorf("%v for %v: got %v, want an error with %q", c.threshold, c.lifetime, err, c.err)
-			}
-			continue
-		}
-		if err != nil || got.Round(time.Microsecond) != c.want {
-			t.Errorf("%v for %v: got %v, %v, want %v", c.threshold, c.lifetime, got, err, c.want)
-		}
-	}
-}
-
 func FuzzThreshold(f *testing.F) {
 	f.Add(int64(720*time.Hour), 0.33)
 	f.Add(int64(0), 1.0/3)

@@ -9,14 +9,18 @@ import (
 	"time"
 )
 
+// silent is the longest that one step may take without a sign of life: systemd
+// restarts a daemon that gives none for WatchdogSec, three minutes.
+const silent = 2 * time.Minute
+
 // Validate checks the values against each other and against what can work at all.
 // The error is of type Problems and holds all that is wrong. Whether the threshold
-// fits the certificates of a node is asked of Threshold.For.
+// fits the certificates of a node is for the node to say (renew.Policy.Unfit).
 func (c Config) Validate() error {
 	var p Problems
 	p.threshold("renew.before", c.Renew.Before)
 	p.program("renew.kubeadm", c.Renew.Kubeadm)
-	p.between("renew.timeout", c.Renew.Timeout, time.Second, time.Hour)
+	p.between("renew.timeout", c.Renew.Timeout, time.Second, silent)
 
 	p.between("check.interval", c.Check.Interval, time.Second, day)
 	p.between("check.retry", c.Check.Retry, time.Second, day)
@@ -36,7 +40,7 @@ func (c Config) Validate() error {
 		p.add("kubelet.unit", "must be the name of a systemd service "+got(u), "write it as systemctl shows it, such as kubelet.service")
 	}
 	p.address("kubelet.healthz", c.Kubelet.Healthz)
-	p.between("kubelet.timeout", c.Kubelet.Timeout, time.Second, time.Hour)
+	p.between("kubelet.timeout", c.Kubelet.Timeout, time.Second, silent)
 
 	p.directory("paths.root", c.Paths.Root, true)
 	p.directory("paths.kubernetes", c.Paths.Kubernetes, false)
@@ -74,7 +78,7 @@ func (p *Problems) between(key string, d, least, most time.Duration) {
 // grace refuses what CRI cannot carry: it counts whole seconds, and 0 means SIGKILL
 // at once (cri-api: StopContainerRequest.Timeout).
 func (p *Problems) grace(key string, d time.Duration) {
-	const least, most = time.Second, 5 * time.Minute
+	const least, most = time.Second, silent
 	if d < least || d > most || d%time.Second != 0 {
 		p.add(key, fmt.Sprintf("must be whole seconds (got %s)", FormatDuration(d)),
 			fmt.Sprintf("set it between %s and %s", FormatDuration(least), FormatDuration(most)))

@@ -44,14 +44,14 @@ threshold is shorter than the lifetime of this node's certificates.`,
 	}
 	show := &cobra.Command{
 		Use:   "show",
-		Short: "Show the configuration in force: defaults, file, environment and flags together",
+		Short: "Show the configuration in force, and where each value comes from",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := load(cmd)
+			effective, err := loadEffective(cmd)
 			if err != nil {
 				return err
 			}
-			content, err := c.YAML()
+			content, err := effective.YAML()
 			if err != nil {
 				return err
 			}

@@ -61,18 +61,24 @@ gate is closed or another run is under way.`,
 
 // load reads the configuration as the command line says.
 func load(cmd *cobra.Command) (configs.Config, error) {
+	effective, err := loadEffective(cmd)
+	return effective.Config, err
+}
+
+// loadEffective reads it with where each value comes from.
+func loadEffective(cmd *cobra.Command) (configs.Effective, error) {
 	file, explicit := configs.File, false
 	if named, _ := cmd.Flags().GetString("config"); named != "" {
 		file, explicit = named, true
 	}
-	c, err := configs.Load(file, explicit, nil)
+	effective, err := configs.Read(file, explicit, nil)
 	if err != nil {
-		return c, usageError{err}
+		return effective, usageError{err}
 	}
 	if root, _ := cmd.Flags().GetString("root"); root != "" {
-		c.Paths.Root = root
+		effective.Config.Paths.Root = root
 	}
-	return c, nil
+	return effective, nil
 }
 
 // outputFlag adds -o with the given formats, the first of them the default.
