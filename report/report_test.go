@@ -34,7 +34,8 @@ func look() renew.Look {
 			{Name: renew.Scheduler, Running: true, Started: now.Add(-2 * time.Hour)},
 		},
 		Served: []pki.Served{{Endpoint: pki.Endpoint{Component: renew.APIServer, Name: pki.Loopback, Address: "127.0.0.1:6443"},
-			SHA256: "x", Subject: "CN=loopback", NotAfter: now.Add(900 * day)}},
+			SHA256: "x", Subject: "CN=loopback", NotAfter: now.Add(900 * day)},
+			{Endpoint: pki.Endpoint{Component: renew.APIServer, Name: "apiserver", Certificate: "apiserver"}, Error: "no answer from 127.0.0.1:6443 within 1.5s"}},
 		Problems: []renew.Problem{{What: "kubelet", Err: "no bus"}},
 	}
 	return renew.Look{Observation: o, Proofs: renew.Prove(o), Plan: renew.Decide(o, renew.Policy{Before: 30 * day}, renew.Wish{})}
@@ -64,6 +65,7 @@ func TestStatusTable(t *testing.T) {
 		{"why it is stale", narrow.String(), "kube-scheduler has not loaded scheduler.conf: the process started 1h0m before the file was written", false},
 		{"certificates in memory", narrow.String(), "apiserver-loopback  in memory  2028-08-17 12:00  900d       -          kube-apiserver\n", false},
 		{"what could not be asked", narrow.String(), "kubelet: no bus\n", false},
+		{"who did not answer", narrow.String(), "kube-apiserver shows no apiserver: no answer from 127.0.0.1:6443 within 1.5s\n", false},
 		{"optional and missing is no news", narrow.String(), "super-admin", true},
 		{"but is shown when asked for more", wide.String(), "super-admin.conf", false},
 		{"evidence", wide.String(), "kube-scheduler  scheduler.conf  stale    the process started", false},

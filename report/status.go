@@ -73,6 +73,9 @@ func NewStatus(look renew.Look, disk bool) Status {
 	}
 	for _, served := range o.Served {
 		e := served.Endpoint
+		if served.Error != "" {
+			s.Problems = append(s.Problems, renew.Problem{What: e.Component + " shows no " + e.Name, Err: served.Error})
+		}
 		if _, file := o.Certificate(e.Certificate); file || served.SHA256 == "" {
 			continue
 		}
