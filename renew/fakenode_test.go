@@ -26,6 +26,8 @@ type fakeNode struct {
 	files *pkitest.Node
 	dir   string // of the fake kubeadm
 
+	prepared int // how often renewAgain was called
+
 	mu    sync.Mutex
 	steps []string // what was done to the node, in order
 	pods  map[string]renew.Component
@@ -112,6 +114,24 @@ cp -r ` + n.dir + `/new/$name/. ` + n.files.Root + `/`
 func (n *fakeNode) instead(name, shell string) {
 	n.t.Helper()
 	if err := os.WriteFile(filepath.Join(n.dir, "instead-"+name), []byte(shell+"\n"), 0o600); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// renewAgain prepares another new certificate, for a renewal that follows one.
+func (n *fakeNode) renewAgain(name string) {
+	n.t.Helper()
+	file := n.files.Certificate(name)
+	content, err := os.ReadFile(file)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	now := time.Now()
+	n.prepared++
+	n.prepare(name, func() {
+		n.files.Issue(name, now.Add(-time.Minute), now.Add(365*pkitest.Day+time.Duration(n.prepared)*time.Hour))
+	})
+	if err := os.WriteFile(file, content, 0o600); err != nil {
 		n.t.Fatal(err)
 	}
 }

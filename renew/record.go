@@ -72,7 +72,7 @@ func (s State) record(now func() time.Time, trigger string, plan Plan) (*recorde
 	}
 	var suffix [3]byte
 	_, _ = rand.Read(suffix[:]) // never fails (crypto/rand)
-	id := now().UTC().Format("20060102T150405Z") + "-" + hex.EncodeToString(suffix[:])
+	id := now().UTC().Format("20060102T150405.000Z") + "-" + hex.EncodeToString(suffix[:])
 	f, err := os.OpenFile(s.path("runs", id+".jsonl"), os.O_WRONLY|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("record of the run: %w: nothing was changed", err)

@@ -109,6 +109,17 @@ func (r *run) carry(ctx context.Context, o Observation) error {
 // does not stop the next. Failures leave the certificate as it was; the error is
 // for what must stop the run: files that are damaged now, or being told to stop.
 func (r *run) renew(ctx context.Context, o Observation) (failures, stop error) {
+	if len(r.plan.Renew) == 0 {
+		return nil, nil
+	}
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("told to stop before anything was changed: %w", context.Cause(ctx))
+	}
+	layout, _ := r.Locate()
+	snapshot, err := r.State.snapshot(r.id, layout.Root, o, r.plan.Renew)
+	if err = errors.Join(err, r.end("snapshot", snapshot, "", err)); err != nil {
+		return nil, err
+	}
 	var failed []error
 	for _, renewal := range r.plan.Renew {
 		if ctx.Err() != nil {
@@ -124,7 +135,7 @@ func (r *run) renew(ctx context.Context, o Observation) (failures, stop error) {
 		r.log.Error("certificate not renewed", event(EventRenewFailed), zap.String("certificate", renewal.Certificate), zap.Error(err))
 		failed = append(failed, err)
 		if after.SHA256 != before.SHA256 || after.KeyMatches != before.KeyMatches {
-			return errors.Join(failed...), fmt.Errorf("nothing is restarted: %s is not as it was and must not be read by a component", renewal.Path)
+			return errors.Join(failed...), fmt.Errorf("nothing is restarted: %s is not as it was and must not be read by a component; what it was is in %s", renewal.Path, snapshot)
 		}
 		var call *KubeadmError
 		if errors.As(err, &call) && !call.Refused() {

@@ -124,7 +124,7 @@ func newHistory() *cobra.Command {
 		Use:   "history [RUN]",
 		Short: "Show the recorded runs, newest first, or one of them step by step",
 		Example: `  kubecertd history
-  kubecertd history 20260301T031500Z-1a2b3c
+  kubecertd history 20260301T031500.250Z-1a2b3c
   kubecertd history -o json`,
 		Args: cobra.MaximumNArgs(1),
 	}
