@@ -4,20 +4,14 @@ package e2e_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/kubecertd/kubecertd/test/lab/controlplane"
-)
-
-// The labs of these stories. A person's own lab has another name.
-const (
-	singleLab = "e2e"
-	joinedLab = "e2e-joined"
 )
 
 // keepLab leaves the labs up after the tests, for a look inside: go run ./test/lab
@@ -26,44 +20,19 @@ const keepLab = "KUBECERTD_E2E_KEEP"
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if err := down(); err != nil {
+	if err := errors.Join(down(), os.RemoveAll(packages.dir)); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = max(code, 1)
 	}
 	os.Exit(code)
 }
 
-// down removes what the stories used, also when one of them failed.
-func down() error {
-	if packages.dir != "" {
-		if err := os.RemoveAll(packages.dir); err != nil {
-			return err
-		}
-	}
-	if len(controlplane.Missing()) > 0 {
-		return nil
-	}
-	if os.Getenv(keepLab) != "" {
-		fmt.Fprintf(os.Stderr, "%s is set: the labs %s and %s stay; go run ./test/lab --name %s down removes one\n", keepLab, singleLab, joinedLab, singleLab)
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	defer cancel()
-	for _, name := range []string{singleLab, joinedLab} {
-		if err := controlplane.Down(ctx, name); err != nil {
-			return err
-		}
-	}
-	return nil
-}
+// up is the control plane of the last story. The next one may go on with it.
+var up *controlplane.Cluster
 
-// single is the one-node control plane that most stories share.
-var single = sync.OnceValues(func() (*controlplane.Cluster, error) {
-	return controlplane.Up(context.Background(), controlplane.Options{Name: singleLab, Progress: os.Stderr})
-})
-
-// requireLab skips a test that cannot be told here, with the reason.
-func requireLab(t *testing.T) {
+// lab brings a control plane up, in place of the one of another name: a host has no
+// room for many (fs.inotify.max_user_instances, for one).
+func lab(t *testing.T, name string, nodes int) *controlplane.Cluster {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("a control plane takes long")
@@ -71,18 +40,41 @@ func requireLab(t *testing.T) {
 	if missing := controlplane.Missing(); len(missing) > 0 {
 		t.Skip(strings.Join(missing, "; "))
 	}
+	if up != nil && up.Name() == name {
+		return up
+	}
+	if err := down(); err != nil {
+		t.Fatal(err)
+	}
+	cluster, err := controlplane.Up(t.Context(), controlplane.Options{Name: name, Nodes: nodes, Progress: os.Stderr})
+	if err != nil {
+		t.Fatal(err)
+	}
+	up = cluster
+	return up
+}
+
+// down removes the control plane that this process brought up.
+func down() error {
+	if up == nil {
+		return nil
+	}
+	if os.Getenv(keepLab) != "" {
+		fmt.Fprintf(os.Stderr, "%s is set, the lab stays: go run ./test/lab --name %s down\n", keepLab, up.Name())
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	err := up.Down(ctx)
+	up = nil
+	return err
 }
 
 // onNode gives the node of the shared control plane for one story: healthy, with the
 // package installed, the shipped configuration, the daemon stopped, and nothing to do.
 func onNode(t *testing.T) *node {
 	t.Helper()
-	requireLab(t)
-	cluster, err := single()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return prepare(t, cluster.Nodes[0])
+	return prepare(t, lab(t, "e2e", 1).Nodes[0])
 }
 
 // eventually polls a condition, which says what is still wrong, and gives up with the
