@@ -30,6 +30,8 @@ build: ## Build bin/kubecertd
 	$(GOBUILD) -o bin/kubecertd ./cmd/kubecertd
 
 test: deps lint package unit ## Everything: lint, unit tests, packages, and the stories on real control planes
+	$(call phase,the parts of the lab)
+	go run ./test/lab parts
 	$(call phase,all tests with real runtimes and control planes)
 	go test -timeout 60m -count=1 -p 1 -v ./...
 

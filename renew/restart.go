@@ -15,9 +15,8 @@ import (
 // restart restarts the components in order, each healthy before the next. It stops
 // at the first that does not come back.
 //
-// On a node without peers there is no quorum to protect, and waiting for etcd
-// before stopping kube-apiserver only makes the outage longer: the two go down
-// together.
+// On a node without peers there is no quorum to protect, and a healthy etcd between
+// the two only makes the outage longer: they go down together.
 func (r *run) restart(ctx context.Context, restarts []string) error {
 	together := r.plan.Alone && slices.Contains(restarts, Etcd) && slices.Contains(restarts, APIServer)
 	if together {
@@ -42,8 +41,12 @@ func (r *run) restart(ctx context.Context, restarts []string) error {
 	return nil
 }
 
-// restartPods stops the containers of static pods at the same moment, and waits
-// until each has a successor that is healthy, in the order given.
+// restartPods stops the containers of static pods, and waits until each has a
+// successor that is healthy, in the order given.
+//
+// They are stopped in the opposite order: kube-apiserver before the etcd that its
+// last requests need. An etcd with a connected client besides takes seven seconds to
+// leave (etcd: server/embed/etcd.go, stopServers), and none without.
 func (r *run) restartPods(ctx context.Context, names ...string) error {
 	// What was healthy when the run began may not be now, and nobody else brings a
 	// container back.
@@ -59,15 +62,7 @@ func (r *run) restartPods(ctx context.Context, names ...string) error {
 			return fmt.Errorf("%s not stopped: %w", c.Name, err)
 		}
 	}
-	results := make(chan error, len(old))
-	for _, c := range old {
-		go func() { results <- r.replace(ctx, c) }()
-	}
-	var failed []error
-	for range old {
-		failed = append(failed, <-results)
-	}
-	err = errors.Join(failed...)
+	err = r.replace(ctx, old)
 	for _, c := range old {
 		if err == nil {
 			err = r.awaitHealthy(ctx, c.Name)
@@ -106,21 +101,46 @@ func (r *run) current(ctx context.Context, names []string) ([]Component, error) 
 	return old, nil
 }
 
-// replace stops one container and waits for the one that follows it.
-func (r *run) replace(ctx context.Context, old Component) error {
-	grace := r.Restarts.Grace[old.Name]
-	if r.plan.Alone && old.Name == APIServer {
+// replace stops the containers, the last first, and waits for those that follow
+// them. A container that could not be stopped does not keep the others from being
+// waited for.
+func (r *run) replace(ctx context.Context, old []Component) error {
+	var failed []error
+	var stopped []Component
+	for _, c := range slices.Backward(old) {
+		if err := r.stop(ctx, c); err != nil {
+			failed = append(failed, err)
+			break // what is still up stays up
+		}
+		stopped = append(stopped, c)
+	}
+	for _, c := range slices.Backward(stopped) {
+		failed = append(failed, r.awaitSuccessor(ctx, c))
+	}
+	return errors.Join(failed...)
+}
+
+// stop stops one container.
+func (r *run) stop(ctx context.Context, c Component) error {
+	r.alive()
+	grace := r.Restarts.Grace[c.Name]
+	if r.plan.Alone && c.Name == APIServer {
 		grace = r.Restarts.GraceAlone
 	}
-	log := r.log.With(zap.String("component", old.Name))
-	log.Info("stopping component", event(EventRestarting), zap.String("container_id", old.ID),
-		zap.Duration("grace", grace), zap.String("reason", r.reason(old.Name)))
-	began := r.Now()
-	stopped, err := r.Containers.Stop(ctx, old, grace)
+	log := r.log.With(zap.String("component", c.Name))
+	log.Info("stopping component", event(EventRestarting), zap.String("container_id", c.ID),
+		zap.Duration("grace", grace), zap.String("reason", r.reason(c.Name)))
+	stopped, err := r.Containers.Stop(ctx, c, grace)
 	if err != nil {
-		return fmt.Errorf("stop %s: %w", old.Name, err)
+		return fmt.Errorf("stop %s: %w", c.Name, err)
 	}
 	log.Info("component stopped", zap.Duration("took", stopped.Took), zap.Bool("killed", stopped.Killed))
+	return nil
+}
+
+// awaitSuccessor waits until the kubelet has started another container in the place
+// of one that was stopped.
+func (r *run) awaitSuccessor(ctx context.Context, old Component) error {
 	r.alive()
 	ctx, cancel := context.WithTimeout(ctx, r.Restarts.Back)
 	defer cancel()
@@ -128,7 +148,7 @@ func (r *run) replace(ctx context.Context, old Component) error {
 	if err != nil {
 		return fmt.Errorf("%s was stopped and did not come back: %w: look at `crictl ps -a` and `journalctl -u kubelet`", old.Name, err)
 	}
-	log.Info("component started again", zap.String("container_id", successor.ID), zap.Duration("took", r.Now().Sub(began)))
+	r.log.Info("component started again", zap.String("component", old.Name), zap.String("container_id", successor.ID))
 	return nil
 }
 
