@@ -89,7 +89,8 @@ func Locate(o Options) (Layout, []error) {
 	l.CertificatesDir = o.CertificatesDir
 	if l.CertificatesDir == "" {
 		api := l.Manifests["kube-apiserver"]
-		l.CertificatesDir = path.Dir(api.file("tls-cert-file", path.Join(l.KubernetesDir, "pki", "apiserver.crt")))
+		// The CA is always kubeadm's own; the serving certificate may be somebody else's.
+		l.CertificatesDir = path.Dir(api.file("client-ca-file", path.Join(l.KubernetesDir, "pki", "ca.crt")))
 	}
 	l.sources = l.list()
 	return l, problems

@@ -225,3 +225,20 @@ func TestEndpoints(t *testing.T) {
 		}
 	}
 }
+
+// The serving certificate may be the operator's own; the rest stays kubeadm's.
+func TestLocateForeignServingCertificate(t *testing.T) {
+	n := pkitest.New(t, now)
+	if err := os.MkdirAll(n.Path("/etc/ssl/ours"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, suffix := range []string{".crt", ".key"} {
+		move(t, n, "/etc/kubernetes/pki/apiserver"+suffix, "/etc/ssl/ours/apiserver"+suffix)
+	}
+	edit(t, n, apiserver, "/etc/kubernetes/pki/apiserver.crt", "/etc/ssl/ours/apiserver.crt", "/etc/kubernetes/pki/apiserver.key", "/etc/ssl/ours/apiserver.key")
+	for name, c := range read(t, n, now) {
+		if c.State != pki.OK {
+			t.Errorf("%s (%s) is %s: %s", name, c.Path, c.State, c.Reason)
+		}
+	}
+}

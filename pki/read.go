@@ -12,6 +12,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -241,27 +242,32 @@ func (c *Certificate) describe(leaf *x509.Certificate) {
 	}
 }
 
-// estimateIssue sets when kubeconfigs whose not-before was copied from the CA were
-// issued (kubernetes#113618). kubeadm gives all leaves of a cluster the same
-// validity, and its PEM files do not have the flaw, so the longest of theirs is the
-// kubeconfigs' too. The file's time would be no help: a backup tool that touches
-// it every day would move it for ever.
+// kubeadmValidity is how long kubeadm's leaves live unless the cluster configuration
+// says otherwise, which it can since v1beta4 (kubeadm: constants.go).
+const kubeadmValidity = 365 * 24 * time.Hour
+
+// estimateIssue sets when leaves whose not-before was copied from the CA were issued:
+// kubeconfigs, and with older kubeadm the others too (kubernetes#113618). kubeadm
+// gives all leaves of a cluster the same validity, so the longest of those without
+// the flaw is theirs as well. The file's time would be no help: a backup tool that
+// touches it every day would move it for ever.
 func estimateIssue(leaves []Certificate, authorities map[string]authority) {
+	copied := func(c Certificate) bool {
+		return slices.ContainsFunc(authorities[c.CA].certificates, func(ca *x509.Certificate) bool { return c.NotBefore.Equal(ca.NotBefore) })
+	}
 	var validity time.Duration
 	for _, c := range leaves {
-		if c.Kind == PEM && c.Renewer == Kubeadm && c.Leaf != nil {
+		if c.Kind == PEM && c.Renewer == Kubeadm && c.Leaf != nil && !copied(c) {
 			validity = max(validity, c.NotAfter.Sub(c.NotBefore))
 		}
 	}
+	if validity == 0 {
+		validity = kubeadmValidity
+	}
 	for i, c := range leaves {
 		leaves[i].Issued = c.NotBefore
-		if c.Kind != Kubeconfig || c.Renewer != Kubeadm || validity == 0 || c.NotAfter.Sub(c.NotBefore) <= validity {
-			continue
-		}
-		for _, ca := range authorities[c.CA].certificates {
-			if c.NotBefore.Equal(ca.NotBefore) {
-				leaves[i].Issued = c.NotAfter.Add(-validity)
-			}
+		if c.Renewer == Kubeadm && copied(c) && c.NotAfter.Sub(c.NotBefore) > validity {
+			leaves[i].Issued = c.NotAfter.Add(-validity)
 		}
 	}
 }

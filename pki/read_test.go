@@ -226,6 +226,21 @@ func TestIssued(t *testing.T) {
 	}
 }
 
+// Older kubeadm copies it into every leaf; then kubeadm's year is the best guess.
+func TestIssuedWithOldKubeadm(t *testing.T) {
+	n := pkitest.New(t, now.Add(-5*365*day))
+	for name := range read(t, n, now) {
+		if name != "kubelet-client" && name != "kubelet-server" && !strings.HasSuffix(name, "ca") {
+			n.Issue(name, now.Add(-5*365*day), now.Add(300*day))
+		}
+	}
+	for _, name := range []string{"scheduler.conf", "apiserver", "etcd-peer"} {
+		if got, want := read(t, n, now)[name].Issued, now.Add(-65*day); !got.Equal(want) {
+			t.Errorf("%s issued %s, want %s", name, got, want)
+		}
+	}
+}
+
 func TestReadRSA(t *testing.T) {
 	n := pkitest.New(t, now)
 	for name, encode := range map[string]func(*rsa.PrivateKey) *pem.Block{

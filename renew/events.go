@@ -19,6 +19,8 @@ const (
 	EventRenewed = "0c3cd0764d4e4be8be351f12eba555f3"
 	// EventRenewFailed: a certificate could not be renewed.
 	EventRenewFailed = "d5491de3469046c2a025e79e173355da"
+	// EventPutBack: what kubeadm wrote was refused, and the certificate is as it was.
+	EventPutBack = "86dc74cf2fe149948551521b479a005a"
 	// EventRestarting: a component is about to be stopped.
 	EventRestarting = "89aa50fd6af04588a525fc3f1169a31d"
 	// EventRestarted: a component runs anew and is healthy.

@@ -41,6 +41,8 @@ type fakeNode struct {
 	unhealthy      map[string]string
 	configuration  error
 	onStop         func(name string)
+	onHealthy      func(name string)
+	listError      func() error
 }
 
 // renewable are the names that kubeadm renews on a node of `kubeadm init`.
@@ -160,7 +162,15 @@ func (n *fakeNode) done() []string {
 
 type pods struct{ *fakeNode }
 
-func (p pods) List(context.Context) ([]renew.Component, error) {
+func (p pods) List(ctx context.Context) ([]renew.Component, error) {
+	if p.listError != nil {
+		if err := p.listError(); err != nil {
+			return nil, err
+		}
+	}
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var list []renew.Component
@@ -217,6 +227,9 @@ func (u unit) Restart(context.Context) error {
 
 func (n *fakeNode) Await(_ context.Context, component string, _ func(string)) error {
 	n.step("healthy " + component)
+	if n.onHealthy != nil {
+		n.onHealthy(component)
+	}
 	if n.sick[component] {
 		return errors.New("readyz: 500")
 	}

@@ -35,7 +35,8 @@ type Loop struct {
 	Notify notifier
 
 	failures int
-	last     string // what the last look found, so that each finding is said once
+	brake    time.Time // until then only the timer wakes it
+	last     string    // what the last look found, so that each finding is said once
 	notices  map[string]bool
 	ready    bool
 }
@@ -74,6 +75,11 @@ func (l *Loop) Run(ctx context.Context) error {
 			case <-next.C:
 				trigger = "timer"
 			case why := <-l.Wake:
+				// The writes of a failed run would wake it into the next one.
+				if n := l.Node.Now(); n.Before(l.brake) {
+					l.Node.Log.Debug("not woken so soon after a failed run", zap.String("trigger", why))
+					continue
+				}
 				trigger = why
 			case <-l.Hangup:
 				l.Reload(l)
@@ -139,6 +145,7 @@ func (l *Loop) act(ctx context.Context, trigger string) time.Duration {
 		return min(l.Retry, l.Interval)
 	default:
 		l.failures++
+		l.brake = n.Now().Add(min(l.Retry, l.Interval))
 	}
 	after := n.Look(ctx, Wish{})
 	l.say(after, "run")

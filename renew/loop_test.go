@@ -136,3 +136,26 @@ func TestLoopWatchdog(t *testing.T) {
 		}
 	})
 }
+
+// The writes of a failed run must not wake it into the next one.
+func TestLoopBrake(t *testing.T) {
+	n := newFakeNode(t)
+	n.instead("admin.conf", "echo CA key not found >&2; exit 1")
+	n.only("admin.conf")
+	before := len(n.calls())
+	wake := make(chan string)
+	ctx, cancel := context.WithCancel(t.Context())
+	l := &renew.Loop{Node: n.Node, Interval: 12 * time.Hour, Retry: time.Hour, Notify: &manager{}, Wake: wake}
+	done := make(chan error, 1)
+	go func() { done <- l.Run(ctx) }()
+	for range 3 {
+		wake <- "admin.conf changed" // taken after the run has failed
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if tries := len(n.calls()) - before; tries != 1 {
+		t.Errorf("kubeadm was tried %d times, want once", tries)
+	}
+}

@@ -171,7 +171,7 @@ func gates(o Observation, p Plan) []Gate {
 	if why := o.problem(problemContainers); why != "" {
 		closed = append(closed, Gate{"containers", why, "the container runtime must answer before anything is touched: systemctl status containerd"})
 	} else if slices.ContainsFunc(p.Restart, func(r Restart) bool { return r.Component != Kubelet }) || len(p.Renew) > 0 {
-		for _, name := range missing(o) {
+		for _, name := range missing(o, p) {
 			closed = append(closed, Gate{"component " + name, name + " has a manifest but is not running",
 				"it must run before anything else is restarted: crictl ps -a; journalctl -u kubelet"})
 		}
@@ -187,15 +187,18 @@ func signs(o Observation, p Plan, ca string) bool {
 	})
 }
 
-// missing names the static pods that hold certificates here and do not run.
-func missing(o Observation) []string {
+// missing names the static pods that hold certificates here and do not run. One that
+// holds what is to be renewed is not among them: it may be down because of that, and
+// will start with what is new.
+func missing(o Observation, p Plan) []string {
 	var names []string
 	for _, h := range Holdings {
 		c, here := o.Certificate(h.Certificate)
 		if h.Component == Kubelet || !here || c.State == pki.Missing || slices.Contains(names, h.Component) {
 			continue
 		}
-		if component, _ := o.Component(h.Component); !component.Running {
+		cured := slices.ContainsFunc(p.Renew, func(r Renewal) bool { return slices.Contains(Holders(r.Certificate), h.Component) })
+		if component, _ := o.Component(h.Component); !component.Running && !cured {
 			names = append(names, h.Component)
 		}
 	}

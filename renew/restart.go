@@ -53,6 +53,12 @@ func (r *run) restartPods(ctx context.Context, names ...string) error {
 	if err := r.kubeletReady(ctx); err != nil {
 		return fmt.Errorf("%s not stopped: %w", names[0], err)
 	}
+	if slices.Contains(names, Etcd) && !r.plan.Alone {
+		// The other members were healthy when the run began.
+		if _, unhealthy, err := r.Etcd.Peers(ctx); err != nil || len(unhealthy) > 0 {
+			return fmt.Errorf("etcd not stopped: the other members must be healthy: %v %w", unhealthy, err)
+		}
+	}
 	old, err := r.current(ctx, names)
 	if err != nil {
 		return err
@@ -90,8 +96,10 @@ func (r *run) current(ctx context.Context, names []string) ([]Component, error) 
 	for _, name := range names {
 		c, _ := o.Component(name)
 		if wanted(o, proofs, name) == "" || !c.Running {
-			r.log.Info("component restarted by itself meanwhile", zap.String("component", name))
-			if err := r.end("restart "+name, "restarted by itself meanwhile", "", nil); err != nil {
+			// Either way it reads what is on disk now; the next waits until it is healthy.
+			r.log.Info("component restarts by itself", zap.String("component", name), zap.String("detail", c.Detail))
+			err := r.awaitHealthy(ctx, name)
+			if err = errors.Join(err, r.end("restart "+name, "by itself", "", err)); err != nil {
 				return nil, err
 			}
 			continue

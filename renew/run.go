@@ -1,6 +1,7 @@
 package renew
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -80,20 +81,25 @@ func (r *run) carry(ctx context.Context, o Observation) error {
 		return errors.Join(failures, err)
 	}
 	// What is to be restarted follows from what is on disk now, by the same rule by
-	// which any later look would find it.
-	o = r.Observe(ctx, r.Now())
+	// which any later look would find it. Being told to stop must not blind this look.
+	o = r.Observe(context.WithoutCancel(ctx), r.Now())
+	if why := cmp.Or(o.problem(problemContainers), o.problem(problemKubelet)); why != "" {
+		return errors.Join(failures, fmt.Errorf("nothing is restarted: the components cannot be seen: %s", why))
+	}
 	proofs := Prove(o)
 	var restarts []string
 	for _, name := range Order {
-		if wanted(o, proofs, name) != "" {
-			restarts = append(restarts, name)
+		if wanted(o, proofs, name) == "" {
+			continue
 		}
+		if err := usable(o, name); err != nil {
+			failures = errors.Join(failures, err)
+			continue
+		}
+		restarts = append(restarts, name)
 	}
 	if len(restarts) == 0 {
 		return failures
-	}
-	if err := usable(o, restarts); err != nil {
-		return errors.Join(failures, err)
 	}
 	if ctx.Err() != nil {
 		return errors.Join(failures, fmt.Errorf("told to stop before the restarts: they follow at the next start: %w", context.Cause(ctx)))
@@ -106,8 +112,9 @@ func (r *run) carry(ctx context.Context, o Observation) error {
 }
 
 // renew renews each certificate of the plan on its own, so that one that fails
-// does not stop the next. Failures leave the certificate as it was; the error is
-// for what must stop the run: files that are damaged now, or being told to stop.
+// does not stop the next. A failure leaves the certificate as it was, by putting it
+// back if need be; stop is for what must end the run: files that could not be put
+// back, or being told to stop.
 func (r *run) renew(ctx context.Context, o Observation) (failures, stop error) {
 	if len(r.plan.Renew) == 0 {
 		return nil, nil
@@ -135,12 +142,14 @@ func (r *run) renew(ctx context.Context, o Observation) (failures, stop error) {
 		r.log.Error("certificate not renewed", event(EventRenewFailed), zap.String("certificate", renewal.Certificate), zap.Error(err))
 		failed = append(failed, err)
 		if after.SHA256 != before.SHA256 || after.KeyMatches != before.KeyMatches {
-			return errors.Join(failed...), fmt.Errorf("nothing is restarted: %s is not as it was and must not be read by a component; what it was is in %s", renewal.Path, snapshot)
+			if err := r.putBack(snapshot, layout.Root, o, renewal); err != nil {
+				return errors.Join(failed...), fmt.Errorf("nothing is restarted: %s is not as it was and must not be read by a component: %w", renewal.Path, err)
+			}
 		}
 		var call *KubeadmError
 		if errors.As(err, &call) && !call.Refused() {
-			// Not there, hanging, killed: the next certificate would fare no better.
-			return errors.Join(failed...), errors.New("kubeadm cannot be relied on: no further certificate is renewed and nothing is restarted")
+			failed = append(failed, errors.New("kubeadm cannot be relied on: no further certificate is renewed"))
+			break // not there, hanging, killed: the next would fare no better
 		}
 	}
 	return errors.Join(failed...), nil
@@ -163,19 +172,26 @@ func (r *run) renewOne(ctx context.Context, renewal Renewal, before pki.Certific
 	if err == nil {
 		err = validate(before, after)
 	}
+	if again := r.Policy.Decide(after, r.Now()); err == nil && again.Renew {
+		// Renewing it at every look would help nobody.
+		err = fmt.Errorf("%s would be due again at once (%s): is certificateValidityPeriod in the cluster configuration as intended?", after.Path, again.Reason)
+	}
 	return after, errors.Join(err, r.end(step, after.Reason, output, err))
 }
 
-// usable refuses restarts of components that would read a certificate that cannot
-// be used.
-func usable(o Observation, restarts []string) error {
+// usable refuses the restart of a component that would read a certificate that
+// cannot be used. The kubelet's serving certificate does not count: it signs its own,
+// never renews it, and works with an expired one as before (kubelet:
+// cmd/kubelet/app/server.go).
+func usable(o Observation, component string) error {
 	var bad []error
-	for _, name := range restarts {
-		for _, h := range Holdings {
-			c, here := o.Certificate(h.Certificate)
-			if h.Component == name && !h.Peer && here && (c.State == pki.Invalid || c.State == pki.Expired || (c.State == pki.Missing && !c.Optional)) {
-				bad = append(bad, fmt.Errorf("%s is not restarted: %s is %s: %s", name, c.Path, c.State, c.Reason))
-			}
+	for _, h := range Holdings {
+		c, here := o.Certificate(h.Certificate)
+		if h.Component != component || h.Peer || !here || h.Certificate == "kubelet-server" {
+			continue
+		}
+		if c.State == pki.Invalid || c.State == pki.Expired || (c.State == pki.Missing && !c.Optional) {
+			bad = append(bad, fmt.Errorf("%s is not restarted: %s is %s: %s", component, c.Path, c.State, c.Reason))
 		}
 	}
 	return errors.Join(bad...)

@@ -1,6 +1,7 @@
 package renew
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -11,6 +12,8 @@ import (
 	"path/filepath"
 	"slices"
 	"syscall"
+
+	"go.uber.org/zap"
 
 	"github.com/kubecertd/kubecertd/pki"
 )
@@ -66,6 +69,50 @@ func (s State) snapshot(id, root string, o Observation, renewals []Renewal) (dir
 	return dir, nil
 }
 
+// putBack restores the files of one certificate from the snapshot. They are written in
+// place, because kubeconfigs are mounted into containers as single files, and a file
+// renamed over them would not be seen there (kubeadm: phases/controlplane/volumes.go).
+func (r *run) putBack(snapshot, root string, o Observation, renewal Renewal) (err error) {
+	step := "put back " + renewal.Certificate
+	if err := r.begin(step, "what kubeadm wrote was refused"); err != nil {
+		r.log.Error("the run's record could not be written; the certificate is put back all the same", zap.Error(err))
+	}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("it could not be put back from %s: %w", snapshot, err)
+		}
+		err = errors.Join(err, r.end(step, snapshot, "", err))
+	}()
+	for _, file := range files(o, []Renewal{renewal}) {
+		content, err := os.ReadFile(filepath.Join(snapshot, file))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // there was none
+		}
+		if err != nil {
+			return err
+		}
+		target := filepath.Join(root, file)
+		// An existing file keeps its mode and owner.
+		f, err := os.OpenFile(target, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+		if err != nil {
+			return err
+		}
+		_, err = f.Write(content)
+		if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+			return err
+		}
+		if written, err := os.ReadFile(target); err != nil || !bytes.Equal(written, content) {
+			return fmt.Errorf("%s does not hold what was written to it: %w", file, err)
+		}
+		// It was not written anew, so nobody has to read it anew.
+		if info, err := os.Stat(filepath.Join(snapshot, file)); err == nil {
+			_ = os.Chtimes(target, info.ModTime(), info.ModTime())
+		}
+	}
+	r.log.Warn("certificate put back as it was", event(EventPutBack), zap.String("certificate", renewal.Certificate), zap.String("snapshot", snapshot))
+	return nil
+}
+
 // files are the files that hold the certificates to be renewed, and their keys.
 func files(o Observation, renewals []Renewal) []string {
 	var list []string
@@ -106,7 +153,10 @@ func copyFile(from, to string) (Copied, error) {
 	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
 		return c, err
 	}
-	return c, writeSynced(to, content)
+	if err := writeSynced(to, content); err != nil {
+		return c, err
+	}
+	return c, os.Chtimes(to, info.ModTime(), info.ModTime())
 }
 
 // writeSynced writes a new file for root alone, and returns when it is on disk.

@@ -107,8 +107,12 @@ func showPlan(cmd *cobra.Command, wish renew.Wish) error {
 func known(n *node, wish renew.Wish) error {
 	var names []string
 	for _, c := range n.ObserveDisk(time.Now()).Certificates {
-		if c.Renewer == pki.Kubeadm && c.State != pki.Missing {
-			names = append(names, c.Name)
+		if c.Renewer != pki.Kubeadm || c.State == pki.Missing {
+			continue
+		}
+		names = append(names, c.Name)
+		if slices.Contains(wish.Names, c.Name) && (c.Leaf == nil || !c.CAKeyHere) {
+			return usageError{fmt.Errorf("%s cannot be renewed here: %s (%s)", c.Name, c.Reason, c.Path)}
 		}
 	}
 	for _, name := range wish.Names {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/kubecertd/kubecertd/pki/pkitest"
+	"github.com/kubecertd/kubecertd/renew"
 )
 
 // TestMain makes kubecertd a command of the scripts in testdata.
@@ -63,5 +65,22 @@ func cmdCode(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	if strconv.Itoa(got) != args[0] {
 		ts.Fatalf("%v exited with %d, want %s", args[1:], got, args[0])
+	}
+}
+
+func TestExitCodes(t *testing.T) {
+	for want, err := range map[int]error{
+		0: nil,
+		1: errors.New("kubeadm failed"),
+		2: exitStatus(exitWork),
+		3: usageError{errors.New("unknown key")},
+		4: fmt.Errorf("renew: %w", &renew.BlockedError{}),
+	} {
+		if got := exitCode(err); got != want {
+			t.Errorf("%v exits with %d, want %d", err, got, want)
+		}
+	}
+	if got := exitCode(&renew.LockedError{What: "run"}); got != exitBlocked {
+		t.Errorf("another run exits with %d, want %d", got, exitBlocked)
 	}
 }

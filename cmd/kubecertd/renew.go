@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -47,6 +49,11 @@ Without names it does what is due. Names and --all renew what is not due yet.`,
 		if err != nil {
 			return err
 		}
+		if err := requireHost(c); err != nil {
+			return err
+		}
+		// A connection that is lost must not end a restart in its middle.
+		signal.Ignore(syscall.SIGHUP)
 		node := newNode(c, log)
 		defer node.close()
 		if err := known(node, wish); err != nil {

@@ -98,6 +98,14 @@ func output(cmd *cobra.Command) string {
 	return format
 }
 
+// requireHost refuses to act on the host for what was seen elsewhere.
+func requireHost(c configs.Config) error {
+	if root := c.Paths.Root; root != "" && root != "/" {
+		return usageError{fmt.Errorf("paths.root (--root) is %s: another file system can be looked at (status, plan), but kubeadm and the restarts would act on this host", root)}
+	}
+	return nil
+}
+
 // requireRoot refuses what only root can do, before it half succeeds.
 func requireRoot(what string) error {
 	if os.Geteuid() != 0 {

@@ -33,6 +33,9 @@ it; restarts that have begun are finished first.`,
 			if err := requireRoot("the daemon"); err != nil {
 				return err
 			}
+			if err := requireHost(c); err != nil {
+				return err
+			}
 			log, err := newLogger(c.Log, true)
 			if err != nil {
 				return err
