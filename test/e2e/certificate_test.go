@@ -39,10 +39,20 @@ var certificateFiles = map[string][]string{
 	"super-admin.conf":         {"/etc/kubernetes/super-admin.conf"},
 }
 
+// kubeletFiles are the certificates that the kubelet makes for itself, with their keys.
+var kubeletFiles = map[string]string{
+	"kubelet-client": "/var/lib/kubelet/pki/kubelet-client-current.pem",
+	"kubelet-server": "/var/lib/kubelet/pki/kubelet.crt",
+}
+
 // leaf reads a certificate from the node's disk.
 func (n *node) leaf(t *testing.T, name string) *x509.Certificate {
 	t.Helper()
-	data := []byte(n.read(t, certificateFiles[name][0]))
+	path := kubeletFiles[name]
+	if path == "" {
+		path = certificateFiles[name][0]
+	}
+	data := []byte(n.read(t, path))
 	if strings.HasSuffix(name, ".conf") {
 		var kubeconfig struct {
 			Users []struct {

@@ -37,7 +37,7 @@ func (n *node) containers(t *testing.T) (newest map[string]container, older map[
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	conn, err := grpc.NewClient("passthrough:///containerd", grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+		grpc.WithContextDialer(func(_ context.Context, _ string) (net.Conn, error) {
 			return n.dialUnix("/run/containerd/containerd.sock")
 		}))
 	if err != nil {

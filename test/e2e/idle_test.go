@@ -38,6 +38,7 @@ func TestNothingDue(t *testing.T) {
 		t.Errorf("runs: %+v", runs)
 	}
 
+	t.Logf("READY %s after the start of the process", n.readyAfter(t))
 	ns, err := strconv.ParseInt(u["CPUUsageNSec"], 10, 64)
 	if err != nil {
 		// Without CPU accounting systemd does not know; the process does.
@@ -46,6 +47,21 @@ func TestNothingDue(t *testing.T) {
 	}
 	t.Logf("CPU time from the start to after %d looks: %s; %s", looks, time.Duration(ns).Round(time.Millisecond),
 		strings.Join(strings.Fields(n.mustRun(t, "grep", "-E", "^(VmHWM|VmRSS|RssAnon)", "/proc/"+u["MainPID"]+"/status")), " "))
+}
+
+// readyAfter is how long after its process had started the daemon said READY.
+func (n *node) readyAfter(t *testing.T) time.Duration {
+	t.Helper()
+	stamps := map[string]int64{}
+	for line := range strings.Lines(n.mustRun(t, "systemctl", "show", "kubecertd", "--property=ExecMainStartTimestampMonotonic,ActiveEnterTimestampMonotonic")) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		us, err := strconv.ParseInt(value, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stamps[key] = us
+	}
+	return time.Duration(stamps["ActiveEnterTimestampMonotonic"]-stamps["ExecMainStartTimestampMonotonic"]) * time.Microsecond
 }
 
 // processTime is what a process has used, from the scheduler's account (proc(5),

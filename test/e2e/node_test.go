@@ -201,7 +201,7 @@ func (n *node) settled() error {
 	}
 	var open []error
 	for _, c := range s.Certificates {
-		if c.State != "ok" && !(c.State == "missing" && c.Optional) {
+		if c.State != "ok" && (c.State != "missing" || !c.Optional) {
 			open = append(open, fmt.Errorf("%s is %s: %s", c.Name, c.State, c.Reason))
 		}
 		for _, p := range c.Holders {
