@@ -12,7 +12,8 @@ import (
 )
 
 // outages measures how long the API is away when all certificates are renewed and
-// everything is restarted: by kubecertd, and by the documented procedure
+// everything is restarted: by kubecertd, by the documented procedure, and, as the
+// least that any restart can cost on this machine, when kube-apiserver alone is killed
 // (https://kubernetes.io/docs/tasks/administer-cluster/kubeadm/kubeadm-certs/:
 // renew, move the manifests out, wait 20 seconds, move them back).
 func outages(ctx context.Context, node *controlplane.Node, repeat int) error {
@@ -30,6 +31,10 @@ func outages(ctx context.Context, node *controlplane.Node, repeat int) error {
 			{"sleep", "20"},
 			{"sh", "-c", "mv /root/manifests/*.yaml /etc/kubernetes/manifests/"},
 		}},
+		// The kubelet forgets that it restarted the container a moment ago.
+		{"floor: kube-apiserver killed, nothing else", [][]string{
+			{"systemctl", "restart", "kubelet"}, {"sleep", "3"}, {"sh", "-c", "kill -9 $(pidof kube-apiserver)"},
+		}},
 	} {
 		var away []time.Duration
 		for range repeat {
@@ -43,7 +48,9 @@ func outages(ctx context.Context, node *controlplane.Node, repeat int) error {
 		medians[way.name] = away[len(away)/2]
 		fmt.Printf("%-44s %8.2f s %8.2f s %8.2f s\n", way.name, away[len(away)/2].Seconds(), away[0].Seconds(), away[len(away)-1].Seconds())
 	}
-	fmt.Printf("ratio %.1f\n", medians["documented: manifests out, 20 s, and back"].Seconds()/medians["kubecertd renew --all"].Seconds())
+	ours := medians["kubecertd renew --all"].Seconds()
+	fmt.Printf("the documented way takes %.1f times as long as kubecertd, and kubecertd %.1f times the floor\n",
+		medians["documented: manifests out, 20 s, and back"].Seconds()/ours, ours/medians["floor: kube-apiserver killed, nothing else"].Seconds())
 	return nil
 }
 
