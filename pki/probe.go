@@ -63,12 +63,19 @@ func Probe(ctx context.Context, e Endpoint) Served {
 	switch {
 	case s.SHA256 != "":
 		// It was shown; that a port then wanted a client certificate is its business.
-	case err != nil && ctx.Err() != nil:
+	case err != nil && (ctx.Err() != nil || timedOut(err)):
 		s.Error = fmt.Sprintf("no answer from %s within %s", e.Address, probeDeadline)
 	case err != nil:
 		s.Error = probeError(err).Error()
 	}
 	return s
+}
+
+// timedOut says whether a connection was given up: the dialer keeps the deadline by a
+// timer of its own, which may run out before the context's.
+func timedOut(err error) bool {
+	var network net.Error
+	return errors.As(err, &network) && network.Timeout()
 }
 
 // probeError drops what wraps a connection error without saying more.
