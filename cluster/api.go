@@ -24,8 +24,7 @@ const deadline = 3 * time.Second
 
 // API is the Kubernetes API as this node reaches it.
 type API struct {
-	// Kubeconfigs are tried in this order; the first that exists and can be read is
-	// used. They are read anew for each request, because their credentials change.
+	// Kubeconfigs are tried in this order until one is answered. They are read anew for each request, because their credentials change.
 	Kubeconfigs []string
 	// Address is the node's own API server ("192.0.2.1:6443"), asked instead of the
 	// kubeconfig's server, which may be a load balancer in front of others. The
@@ -41,73 +40,79 @@ type API struct {
 func (a API) Configuration(ctx context.Context) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, deadline)
 	defer cancel()
-	client, used, err := a.client()
-	if err != nil {
+	var failed []error
+	for _, kubeconfig := range a.Kubeconfigs {
+		client, err := a.client(kubeconfig)
+		if err != nil {
+			failed = append(failed, err)
+			continue
+		}
+		content, err := configuration(ctx, client)
+		switch {
+		case err == nil:
+			return content, nil
+		case apierrors.IsUnauthorized(err), apierrors.IsForbidden(err):
+			failed = append(failed, fmt.Errorf("the API server refused the credentials of %s: %w", kubeconfig, err))
+		default:
+			failed = append(failed, fmt.Errorf("kubeadm-config could not be read with %s: %w", kubeconfig, err))
+		}
+	}
+	return nil, fmt.Errorf("the API server could not be asked: %w", errors.Join(failed...))
+}
+
+func configuration(ctx context.Context, client *rest.RESTClient) ([]byte, error) {
+	answer := client.Get().Namespace("kube-system").Resource("configmaps").Name("kubeadm-config").Do(ctx)
+	if err := answer.Error(); err != nil {
 		return nil, err
 	}
+	raw, _ := answer.Raw() // fails only where Error does
 	var stored struct {
 		Data map[string]string `json:"data"`
 	}
-	answer := client.Get().Namespace("kube-system").Resource("configmaps").Name("kubeadm-config").Do(ctx)
-	if err = answer.Error(); err == nil {
-		raw, _ := answer.Raw() // fails only where Error does
-		err = json.Unmarshal(raw, &stored)
+	if err := json.Unmarshal(raw, &stored); err != nil {
+		return nil, err
 	}
-	switch {
-	case apierrors.IsUnauthorized(err), apierrors.IsForbidden(err):
-		return nil, fmt.Errorf("the API server refused the credentials of %s: %w", used, err)
-	case err != nil:
-		return nil, fmt.Errorf("kubeadm-config could not be read with %s: %w", used, err)
-	}
-	configuration, ok := stored.Data["ClusterConfiguration"]
+	content, ok := stored.Data["ClusterConfiguration"]
 	if !ok {
 		return nil, errors.New("ConfigMap kube-system/kubeadm-config has no key ClusterConfiguration: was this cluster made by kubeadm?")
 	}
-	return []byte(configuration), nil
+	return []byte(content), nil
 }
 
-// client makes a client from the first usable kubeconfig.
+// client makes a client from a kubeconfig.
 //
 // It is client-go's plain REST client over a scheme that holds no API group. The
 // typed clients would register every group of Kubernetes, and core/v1 alone is six
 // megabytes of resident memory that a daemon on every node would pay for two
 // fields of a ConfigMap.
-func (a API) client() (*rest.RESTClient, string, error) {
-	var unusable []error
-	for _, path := range a.Kubeconfigs {
-		if _, err := os.Stat(path); err != nil {
-			unusable = append(unusable, err)
-			continue
-		}
-		config, err := clientcmd.BuildConfigFromFlags("", path)
-		if err != nil {
-			unusable = append(unusable, fmt.Errorf("%s: %w", path, err))
-			continue
-		}
-		if a.Address != "" {
-			server, err := url.Parse(config.Host)
-			if err != nil || server.Hostname() == "" {
-				unusable = append(unusable, fmt.Errorf("%s: its server %q is no URL", path, config.Host))
-				continue
-			}
-			if config.ServerName == "" {
-				config.ServerName = server.Hostname()
-			}
-			config.Host = "https://" + a.Address
-		}
-		config.GroupVersion = &v1
-		config.APIPath = "/api"
-		config.NegotiatedSerializer = codecs.WithoutConversion()
-		config.UserAgent = "kubecertd"
-		config.Timeout = deadline
-		client, err := rest.RESTClientFor(config)
-		if err != nil {
-			unusable = append(unusable, fmt.Errorf("%s: %w", path, err))
-			continue
-		}
-		return client, path, nil
+func (a API) client(kubeconfig string) (*rest.RESTClient, error) {
+	if _, err := os.Stat(kubeconfig); err != nil {
+		return nil, err
 	}
-	return nil, "", fmt.Errorf("no kubeconfig can be used to ask the API server: %w", errors.Join(unusable...))
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", kubeconfig, err)
+	}
+	if a.Address != "" {
+		server, err := url.Parse(config.Host)
+		if err != nil || server.Hostname() == "" {
+			return nil, fmt.Errorf("%s: its server %q is no URL", kubeconfig, config.Host)
+		}
+		if config.ServerName == "" {
+			config.ServerName = server.Hostname()
+		}
+		config.Host = "https://" + a.Address
+	}
+	config.GroupVersion = &v1
+	config.APIPath = "/api"
+	config.NegotiatedSerializer = codecs.WithoutConversion()
+	config.UserAgent = "kubecertd"
+	config.Timeout = deadline
+	client, err := rest.RESTClientFor(config)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", kubeconfig, err)
+	}
+	return client, nil
 }
 
 // v1 is the core group.

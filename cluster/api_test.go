@@ -110,6 +110,11 @@ func TestConfigurationTriesKubeconfigsInOrder(t *testing.T) {
 	if _, err := (cluster.API{Kubeconfigs: []string{missing, empty, good}}).Configuration(t.Context()); err != nil {
 		t.Errorf("with a good one last: %v", err)
 	}
+	// One whose credentials are refused is no reason not to try the next.
+	refusing := apiServer(t, 403, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Forbidden","code":403}`)
+	if _, err := (cluster.API{Kubeconfigs: []string{kubeconfig(t, refusing, refusing.URL), good}}).Configuration(t.Context()); err != nil {
+		t.Errorf("with a refused one first: %v", err)
+	}
 	_, err := cluster.API{Kubeconfigs: []string{missing, empty}}.Configuration(t.Context())
 	if err == nil || !strings.Contains(err.Error(), missing) || !strings.Contains(err.Error(), empty) {
 		t.Errorf("error %v does not name both files", err)

@@ -39,6 +39,7 @@ type fakeNode struct {
 	kubeletHealthy func() error
 	peers          []string
 	unhealthy      map[string]string
+	peersError     error
 	configuration  error
 	onStop         func(name string)
 	onHealthy      func(name string)
@@ -237,7 +238,7 @@ func (n *fakeNode) Await(_ context.Context, component string, _ func(string)) er
 }
 
 func (n *fakeNode) Peers(context.Context) ([]string, map[string]string, error) {
-	return n.peers, n.unhealthy, nil
+	return n.peers, n.unhealthy, n.peersError
 }
 
 func (n *fakeNode) Configuration(context.Context) ([]byte, error) {

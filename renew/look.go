@@ -63,7 +63,9 @@ func (n *Node) gate(ctx context.Context, p *Plan) {
 	}
 	peers, unhealthy, err := n.Etcd.Peers(ctx)
 	switch {
-	case err != nil && p.restarts(Etcd):
+	case err != nil && p.expired("etcd-server", "etcd-peer", "etcd-healthcheck-client"):
+		// It cannot be asked because of what is to be renewed.
+	case err != nil:
 		p.close("etcd", err, "etcd must be healthy before it is restarted: crictl logs of the etcd container")
 	case len(unhealthy) > 0:
 		var names []string
@@ -79,6 +81,11 @@ func (n *Node) gate(ctx context.Context, p *Plan) {
 
 func (p *Plan) close(name string, err error, remedy string) {
 	p.Blocked = append(p.Blocked, Gate{name, err.Error(), remedy})
+}
+
+// expired says whether one of these is renewed because it has run out.
+func (p Plan) expired(names ...string) bool {
+	return slices.ContainsFunc(p.Renew, func(r Renewal) bool { return slices.Contains(names, r.Certificate) && p.At.After(r.NotAfter) })
 }
 
 func (p Plan) restarts(component string) bool {

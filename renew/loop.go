@@ -167,7 +167,7 @@ func (l *Loop) say(seen Look, trigger string) {
 		l.notice(p.What + ": " + p.Err)
 	}
 	summary := status(seen)
-	finding := fmt.Sprint(names(plan.Renew), components(plan.Restart), plan.Blocked, plan.Next)
+	finding := withoutDigits(fmt.Sprint(names(plan.Renew), components(plan.Restart), plan.Blocked)) + plan.Next.String()
 	fields := []zap.Field{zap.String("trigger", trigger), zap.String("summary", summary)}
 	if finding == l.last {
 		log.Debug("looked, nothing new", fields...)
@@ -201,16 +201,25 @@ func (l *Loop) notice(text string) {
 	if l.notices == nil {
 		l.notices = map[string]bool{}
 	}
-	if l.notices[text] {
+	key := withoutDigits(text)
+	if l.notices[key] {
 		return
 	}
-	// Reasons carry times that move; a bounded memory of them is enough to keep the
-	// journal readable.
 	if len(l.notices) > 200 {
 		clear(l.notices)
 	}
-	l.notices[text] = true
+	l.notices[key] = true
 	l.Node.Log.Warn("needs attention", event(EventNotice), zap.String("reason", text))
+}
+
+// withoutDigits is a text without the times in it, which move from look to look.
+func withoutDigits(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= '0' && r <= '9' {
+			return -1
+		}
+		return r
+	}, text)
 }
 
 // status is the one line that systemctl status shows.

@@ -190,3 +190,33 @@ func TestRunAsksForTheQuorumAgain(t *testing.T) {
 		t.Errorf("error %v, steps %q; want nothing stopped", err, n.done())
 	}
 }
+
+// An etcd that cannot be asked closes the gate for the API server as well, unless it
+// cannot be asked because its certificate has run out.
+func TestRunWhenEtcdCannotBeAsked(t *testing.T) {
+	n := newFakeNode(t)
+	n.peersError = errors.New("tls: certificate has expired")
+	n.only("front-proxy-client")
+	n.mu.Lock()
+	for name, c := range n.pods {
+		if c.Name == renew.APIServer {
+			c.Started = n.Now().Add(-354 * pkitest.Day)
+			n.pods[name] = c
+		}
+	}
+	n.mu.Unlock()
+	var blocked *renew.BlockedError
+	if _, _, err := n.Act(t.Context(), renew.Wish{}, "timer"); !errors.As(err, &blocked) || blocked.Gates[0].Name != "etcd" {
+		t.Errorf("error %v, want it blocked by etcd", err)
+	}
+
+	n = newFakeNode(t)
+	n.peersError = errors.New("tls: certificate has expired")
+	n.files.Issue("etcd-server", n.Now().Add(-366*pkitest.Day), n.Now().Add(-pkitest.Day))
+	if _, _, err := n.Act(t.Context(), renew.Wish{}, "timer"); err != nil {
+		t.Fatal(err)
+	}
+	if plan := n.Look(t.Context(), renew.Wish{}).Plan; plan.Work() {
+		t.Errorf("the next look plans %+v", plan)
+	}
+}

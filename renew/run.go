@@ -167,6 +167,7 @@ func (r *run) renewOne(ctx context.Context, renewal Renewal, before pki.Certific
 		return before, fmt.Errorf("%s: %w", step, err)
 	}
 	output, err := r.Kubeadm.Renew(ctx, renewal.Certificate, configuration)
+	r.alive()
 	layout, _ := r.Locate()
 	after, _ := Observation{Certificates: layout.Read(r.Now())}.Certificate(renewal.Certificate)
 	if err == nil {

@@ -46,17 +46,24 @@ gate is closed or another run is under way.`,
 	})
 	root.AddCommand(newRun(), newStatus(), newPlan(), newRenew(), newHistory(), newConfig(), newVersion())
 	// A wrong number of arguments is a usage error like a wrong flag.
-	for _, c := range append(root.Commands(), root) {
-		if check := c.Args; check != nil {
-			c.Args = func(cmd *cobra.Command, args []string) error {
-				if err := check(cmd, args); err != nil {
-					return usageError{err}
-				}
-				return nil
-			}
-		}
-	}
+	wrongArgumentsAreUsage(root)
 	return root
+}
+
+func wrongArgumentsAreUsage(c *cobra.Command) {
+	for _, sub := range c.Commands() {
+		wrongArgumentsAreUsage(sub)
+	}
+	check := c.Args
+	if check == nil {
+		return
+	}
+	c.Args = func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return usageError{err}
+		}
+		return nil
+	}
 }
 
 // load reads the configuration as the command line says.
