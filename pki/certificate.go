@@ -55,7 +55,8 @@ const (
 	// Kubelet renews by itself through certificate signing requests
 	// (client-go: util/certificate/certificate_manager.go).
 	Kubelet Renewer = "kubelet"
-	// Nobody renews: CAs, and the kubelet's self-signed serving certificate.
+	// Nobody renews: CAs, the kubelet's self-signed serving certificate, and files
+	// that a manifest takes from where kubeadm does not write.
 	Nobody Renewer = "nobody"
 )
 
@@ -66,22 +67,29 @@ type Certificate struct {
 	Kind    Kind    `json:"kind"`
 	Renewer Renewer `json:"renewer"`
 	// Path is the file on the host, without the root prefix. KeyPath is the same
-	// file where the key is embedded, and empty where no key is expected.
+	// file where the key is embedded, and empty where no key is expected or what is
+	// in its place cannot be read. A key that is gone has its path here.
 	Path    string `json:"path"`
 	KeyPath string `json:"keyPath,omitempty"`
 	// CA is the name of the certificate's authority (ca, etcd-ca, front-proxy-ca);
-	// empty for self-signed certificates.
+	// empty for self-signed certificates, and for those that somebody else's signed.
 	CA string `json:"ca,omitempty"`
 	// Optional files may be missing on a healthy node (super-admin.conf where the
 	// node joined; kubelet-server without serverTLSBootstrap).
 	Optional bool `json:"optional,omitempty"`
+	// Server is the API server that a kubeconfig names, without its password.
+	Server string `json:"server,omitempty"`
 
-	Subject   string    `json:"subject,omitempty"`
-	Issuer    string    `json:"issuer,omitempty"`
-	Serial    string    `json:"serial,omitempty"` // lower-case hex, no separators
-	SHA256    string    `json:"sha256,omitempty"` // of the leaf's DER, lower-case hex
-	DNSNames  []string  `json:"dnsNames,omitempty"`
-	IPs       []string  `json:"ips,omitempty"`
+	Subject  string   `json:"subject,omitempty"`
+	Issuer   string   `json:"issuer,omitempty"`
+	Serial   string   `json:"serial,omitempty"` // lower-case hex, no separators
+	SHA256   string   `json:"sha256,omitempty"` // of the leaf's DER, lower-case hex
+	DNSNames []string `json:"dnsNames,omitempty"`
+	IPs      []string `json:"ips,omitempty"`
+	// URIs and Emails are lost when kubeadm renews (kubeadm:
+	// phases/certs/renewal/manager.go, certToConfig).
+	URIs      []string  `json:"uris,omitempty"`
+	Emails    []string  `json:"emails,omitempty"`
 	Usages    []string  `json:"usages,omitempty"` // "server auth", "client auth", …
 	NotBefore time.Time `json:"notBefore,omitzero"`
 	NotAfter  time.Time `json:"notAfter,omitzero"`
@@ -91,7 +99,7 @@ type Certificate struct {
 	// certificates.
 	Issued time.Time `json:"issued,omitzero"`
 	// KeyMatches says that the private key beside the certificate belongs to it.
-	// It is false where there is no key to compare; then KeyPath is empty.
+	// It is false where there is no key to compare.
 	KeyMatches bool `json:"keyMatches"`
 	// CAKeyHere says that the authority's key is on this node and matches it, so
 	// that the certificate can be renewed here.

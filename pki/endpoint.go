@@ -57,9 +57,9 @@ func (l Layout) Endpoints() []Endpoint {
 		etcd := l.Manifests["etcd"]
 		list = append(list,
 			Endpoint{Component: "etcd", Name: "etcd-server", Address: l.Address("etcd"), ServerName: "localhost", Certificate: "etcd-server",
-				clientCertificate: l.host(path.Join(dir, "healthcheck-client.crt")), clientKey: l.host(path.Join(dir, "healthcheck-client.key"))},
+				clientCertificate: l.follow(path.Join(dir, "healthcheck-client.crt")), clientKey: l.follow(path.Join(dir, "healthcheck-client.key"))},
 			Endpoint{Component: "etcd", Name: "etcd-peer", Address: urlAddress(etcd, "listen-peer-urls", "127.0.0.1:2380"), Certificate: "etcd-peer",
-				clientCertificate: l.host(etcd.file("peer-cert-file", path.Join(dir, "peer.crt"))), clientKey: l.host(etcd.file("peer-key-file", path.Join(dir, "peer.key")))})
+				clientCertificate: l.follow(etcd.file("peer-cert-file", path.Join(dir, "peer.crt"))), clientKey: l.follow(etcd.file("peer-key-file", path.Join(dir, "peer.key")))})
 	}
 	if l.exists(l.KubeletConfig) {
 		list = append(list, Endpoint{Component: "kubelet", Name: "kubelet-server", Address: l.Address("kubelet"), Certificate: "kubelet-server"})

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/pem"
 	"errors"
@@ -13,35 +14,39 @@ import (
 	"math/big"
 	"os"
 	"syscall"
+	"time"
 )
 
 // maxFile is more than any certificate, key, kubeconfig or manifest holds.
 const maxFile = 1 << 20
 
+// errNoFile is something else in a file's place: a directory, a FIFO, a device.
+var errNoFile = errors.New("is no regular file")
+
 // readFile reads a regular file, and nothing that could block or never end: a FIFO
-// or a device in a file's place must not hang the daemon. Its errors do not name the
-// file: the caller does, without the root.
-func readFile(name string) ([]byte, error) {
+// or a device in a file's place must not hang the daemon. It returns when the file
+// was last written, too. Its errors do not name the file: the caller does, without
+// the root.
+func readFile(name string) (content []byte, changed time.Time, err error) {
 	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
-		return nil, unwrapPath(err)
+		return nil, changed, unwrapPath(err)
 	}
 	defer func() { _ = f.Close() }()
 	info, err := f.Stat()
 	if err != nil {
-		return nil, err
+		return nil, changed, unwrapPath(err)
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("is no regular file (%s)", info.Mode().Type())
+		return nil, changed, fmt.Errorf("%w (%s)", errNoFile, info.Mode().Type())
 	}
-	content, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err != nil {
-		return nil, err
+	if content, err = io.ReadAll(io.LimitReader(f, maxFile+1)); err != nil {
+		return nil, changed, unwrapPath(err)
 	}
 	if len(content) > maxFile {
-		return nil, fmt.Errorf("is larger than %d bytes", maxFile)
+		return nil, changed, fmt.Errorf("is larger than %d bytes", maxFile)
 	}
-	return content, nil
+	return content, info.ModTime().UTC(), nil
 }
 
 // unwrapPath drops the path from a file error: it is said by the sentence
@@ -105,6 +110,9 @@ func publicKey(content []byte) (crypto.PublicKey, error) {
 			}
 			return k.Public(), nil
 		case "PRIVATE KEY":
+			if k, ok := rsaPublic8(block.Bytes); ok {
+				return k, nil
+			}
 			k, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 			if err != nil {
 				return nil, errors.New("holds a PKCS #8 key that cannot be parsed")
@@ -121,6 +129,23 @@ func publicKey(content []byte) (crypto.PublicKey, error) {
 type modulus struct {
 	N *big.Int
 	E int
+}
+
+// rsaPublic8 is rsaPublic for an RSA key in PKCS #8 (RFC 5208, section 5).
+func rsaPublic8(der []byte) (modulus, bool) {
+	var outer struct {
+		Version   int
+		Algorithm pkix.AlgorithmIdentifier
+		Key       []byte
+	}
+	// What may follow, attributes, is of no interest (RFC 5958).
+	if rest, err := asn1.Unmarshal(der, &outer); err != nil || len(rest) > 0 {
+		return modulus{}, false
+	}
+	if !outer.Algorithm.Algorithm.Equal(asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 1}) { // rsaEncryption
+		return modulus{}, false
+	}
+	return rsaPublic(outer.Key)
 }
 
 // rsaPublic reads modulus and exponent of a PKCS #1 private key (RFC 8017, A.1.2).

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"net/url"
 	"path"
 
 	"sigs.k8s.io/yaml"
@@ -68,7 +69,7 @@ func parseKubeconfig(content []byte, dir string) (kubeconfig, error) {
 	var k kubeconfig
 	for _, c := range file.Clusters {
 		if c.Name == cluster {
-			k.server = c.Cluster.Server
+			k.server = redacted(c.Cluster.Server)
 		}
 	}
 	for _, u := range file.Users {
@@ -95,6 +96,15 @@ func parseKubeconfig(content []byte, dir string) (kubeconfig, error) {
 		return k, nil
 	}
 	return kubeconfig{}, fmt.Errorf("its user is not among its %d users", len(file.Users))
+}
+
+// redacted is a URL without the password that it may carry; empty when it is none.
+func redacted(server string) string {
+	u, err := url.Parse(server)
+	if err != nil || u.Host == "" {
+		return ""
+	}
+	return u.Redacted()
 }
 
 func decode(data string) ([]byte, error) { return base64.StdEncoding.DecodeString(data) }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"sigs.k8s.io/yaml"
 )
@@ -74,7 +75,7 @@ func Locate(o Options) (Layout, []error) {
 	l.ManifestsDir = path.Join(l.KubernetesDir, "manifests")
 
 	var problems []error
-	if content, err := readFile(l.host(l.KubeletConfig)); err == nil {
+	if content, _, err := l.read(l.KubeletConfig); err == nil {
 		if err := yaml.Unmarshal(content, &l.kubelet); err != nil {
 			problems = append(problems, fmt.Errorf("kubelet configuration %s: %w: defaults are used", l.KubeletConfig, err))
 		}
@@ -84,58 +85,134 @@ func Locate(o Options) (Layout, []error) {
 	}
 	problems = append(problems, l.readManifests()...)
 
-	_, l.ControlPlane = l.Manifests["kube-apiserver"]
-	_, l.LocalEtcd = l.Manifests["etcd"]
-	l.CertificatesDir = o.CertificatesDir
-	if l.CertificatesDir == "" {
-		api := l.Manifests["kube-apiserver"]
-		// The CA is always kubeadm's own; the serving certificate may be somebody else's.
-		l.CertificatesDir = path.Dir(api.file("client-ca-file", path.Join(l.KubernetesDir, "pki", "ca.crt")))
-	}
+	l.ControlPlane, l.LocalEtcd = l.runs("kube-apiserver"), l.runs("etcd")
+	l.CertificatesDir = or(o.CertificatesDir, l.certificatesDir())
 	l.sources = l.list()
 	return l, problems
+}
+
+// runs says whether a component is to run here. Where its manifest is, but cannot be
+// read, it is: its certificates must not fall off the list with it.
+func (l Layout) runs(component string) bool {
+	_, read := l.Manifests[component]
+	return read || l.exists(path.Join(l.ManifestsDir, component+".yaml"))
+}
+
+// certificatesDir is kubeadm's certificatesDir: where most of the files are that
+// kubeadm has kube-apiserver take from there (kubeadm:
+// phases/controlplane/manifests.go). Single ones may have been replaced by files of
+// another's making.
+func (l Layout) certificatesDir() string {
+	best, count := path.Join(l.KubernetesDir, "pki"), map[string]int{}
+	api := l.Manifests["kube-apiserver"]
+	for _, flag := range []string{"tls-cert-file", "client-ca-file", "kubelet-client-certificate", "proxy-client-cert-file", "requestheader-client-ca-file"} {
+		if file := api.file(flag, ""); file != "" {
+			dir := path.Dir(file)
+			if count[dir]++; count[dir] > count[best] {
+				best = dir
+			}
+		}
+	}
+	return best
 }
 
 // readManifests reads the manifests that the kubelet would run: every file whose
 // name does not begin with a dot (kubelet: config/file.go).
 func (l *Layout) readManifests() []error {
-	entries, err := os.ReadDir(l.host(l.ManifestsDir))
+	entries, err := os.ReadDir(l.follow(l.ManifestsDir))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
-		return []error{fmt.Errorf("static pod manifests: %w", err)}
+		return []error{fmt.Errorf("static pod manifests in %s: %w", l.ManifestsDir, unwrapPath(err))}
 	}
 	var problems []error
+	taken := map[string]string{} // by pod, the file that counts
 	for _, e := range entries {
 		if e.IsDir() || strings.HasPrefix(e.Name(), ".") {
 			continue
 		}
 		name := path.Join(l.ManifestsDir, e.Name())
-		content, err := readFile(l.host(name))
-		if err == nil {
-			var m Manifest
-			if m, err = parseManifest(content); err == nil {
-				l.Manifests[m.Name] = m
-				continue
-			}
-		}
-		if !errors.Is(err, fs.ErrNotExist) { // moved away between listing and reading
+		if err := l.readManifest(name, taken); err != nil {
 			problems = append(problems, fmt.Errorf("static pod manifest %s: %w", name, err))
 		}
 	}
 	return problems
 }
 
+// readManifest adds one manifest. Of two with a pod of the same name the one whose
+// file is called after the pod counts, as kubeadm calls them, else the first.
+func (l *Layout) readManifest(name string, taken map[string]string) error {
+	content, _, err := l.read(name)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errNoFile) {
+		return nil // moved away since the listing; or nothing that the kubelet reads
+	}
+	if err != nil {
+		return err
+	}
+	m, err := parseManifest(content)
+	if err != nil {
+		return err
+	}
+	other, again := taken[m.Name]
+	if !again || path.Base(name) == m.Name+".yaml" {
+		l.Manifests[m.Name], taken[m.Name] = m, name
+	}
+	if again {
+		return fmt.Errorf("is of pod %s, as %s is, and the kubelet may run either: move the copy out of the directory", m.Name, other)
+	}
+	return nil
+}
+
 // host is the path under the root.
 func (l Layout) host(p string) string { return filepath.Join(l.Root, p) }
+
+// read reads a file of the node.
+func (l Layout) read(file string) (content []byte, changed time.Time, err error) {
+	return readFile(l.follow(file))
+}
+
+func (l Layout) exists(p string) bool {
+	_, err := os.Stat(l.follow(p))
+	return err == nil
+}
+
+// maxLinks is how many symbolic links are followed, as many as Linux follows
+// (path_resolution(7)).
+const maxLinks = 40
+
+// follow is where a path of the node lies: under the root, and behind symbolic links
+// on the way, whose absolute targets are the node's (kubelet-client-current.pem is
+// one).
+func (l Layout) follow(p string) string {
+	if l.Root == "" || l.Root == "/" {
+		return p
+	}
+	done, links := "/", 0
+	for rest := strings.Split(p, "/"); len(rest) > 0; {
+		name := rest[0]
+		rest = rest[1:]
+		next := path.Join(done, name) // "" and ".." too
+		target, err := os.Readlink(l.host(next))
+		if err != nil || links == maxLinks { // no link; or a loop of them, which shows on reading
+			done = next
+			continue
+		}
+		links++
+		if path.IsAbs(target) {
+			done = "/"
+		}
+		rest = append(strings.Split(target, "/"), rest...)
+	}
+	return l.host(done)
+}
 
 // Directories are the directories in which a change of a certificate, kubeconfig
 // or manifest shows, as paths under the root. They need not exist.
 func (l Layout) Directories() []string {
 	var dirs []string
 	add := func(p string) {
-		if dir := l.host(p); !slices.Contains(dirs, dir) {
+		if dir := l.follow(p); !slices.Contains(dirs, dir) {
 			dirs = append(dirs, dir)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -85,19 +86,98 @@ func TestLocateReadsArgs(t *testing.T) {
 	}
 }
 
+// A manifest that cannot be read takes no certificate off the list: a node that
+// was a control plane a minute ago is still one, and its certificates run out all
+// the same.
 func TestLocateOneBrokenManifest(t *testing.T) {
-	for name, content := range map[string]string{"empty": "", "no YAML": "{", "another kind": "kind: Service\n", "no containers": "kind: Pod\n"} {
-		n := pkitest.New(t, now)
-		n.Write(manifests+"kube-scheduler.yaml", content)
-		l, problems := pki.Locate(pki.Options{Root: n.Root})
-		if len(problems) != 1 || !strings.Contains(problems[0].Error(), manifests+"kube-scheduler.yaml") {
-			t.Errorf("%s: problems %v, want one that names the file", name, problems)
-		}
-		for _, c := range l.Read(now) {
-			if c.State != pki.OK {
-				t.Errorf("%s: %s is %s: %s", name, c.Name, c.State, c.Reason)
+	for _, component := range []string{"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"} {
+		for name, content := range map[string]string{"empty": "", "no YAML": "{", "another kind": "kind: Service\n", "no containers": "kind: Pod\n"} {
+			n := pkitest.New(t, now)
+			n.Write(manifests+component+".yaml", content)
+			l, problems := pki.Locate(pki.Options{Root: n.Root})
+			if len(problems) != 1 || !strings.Contains(problems[0].Error(), manifests+component+".yaml") {
+				t.Errorf("%s %s: problems %v, want one that names the file", component, name, problems)
+			}
+			if !l.ControlPlane || !l.LocalEtcd {
+				t.Errorf("%s %s: control plane %v, local etcd %v", component, name, l.ControlPlane, l.LocalEtcd)
+			}
+			certificates := l.Read(now)
+			if len(certificates) != 16 {
+				t.Errorf("%s %s: %d certificates, want all 16", component, name, len(certificates))
+			}
+			for _, c := range certificates {
+				if c.State != pki.OK || (c.Renewer == pki.Nobody) != (c.Kind == pki.CA || c.Name == "kubelet-server") {
+					t.Errorf("%s %s: %s is %s, renewed by %s: %s", component, name, c.Name, c.State, c.Renewer, c.Reason)
+				}
 			}
 		}
+	}
+}
+
+// The kubelet runs whatever lies there, a forgotten copy too; which of the two pods
+// of one name then runs is chance (kubernetes.io: tasks/configure-pod-container/static-pod).
+func TestLocateCopyOfManifest(t *testing.T) {
+	n := pkitest.New(t, now)
+	content, err := os.ReadFile(n.Path(apiserver))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.Write(apiserver+".old", strings.ReplaceAll(string(content), "--secure-port=6443", "--secure-port=7443"))
+	l, problems := pki.Locate(pki.Options{Root: n.Root})
+	if len(problems) != 1 || !strings.Contains(problems[0].Error(), apiserver+".old") {
+		t.Errorf("problems %v, want one that names the copy", problems)
+	}
+	if got := l.Address("kube-apiserver"); got != "127.0.0.1:6443" {
+		t.Errorf("the copy counts: %s", got)
+	}
+}
+
+// The kubelet passes over what is no file (kubelet: config/file.go).
+func TestLocateNoFileAmongManifests(t *testing.T) {
+	n := pkitest.New(t, now)
+	if err := os.Symlink("/etc/kubernetes/pki", n.Path(manifests+"linked")); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mkfifo(n.Path(manifests+"fifo"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if l, problems := pki.Locate(pki.Options{Root: n.Root}); len(problems) > 0 || len(l.Manifests) != 4 {
+		t.Errorf("problems %v, manifests %d", problems, len(l.Manifests))
+	}
+}
+
+// A directory that is a link with an absolute target is the node's, not the host's
+// that looks at it.
+func TestLocateLinkedDirectory(t *testing.T) {
+	n := pkitest.New(t, now)
+	if err := os.MkdirAll(n.Path("/data/kubernetes"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for link, target := range map[string]string{"/etc/kubernetes/pki": "/data/kubernetes/pki", "/etc/kubernetes/manifests": "/data/kubernetes/manifests"} {
+		move(t, n, link, target)
+		if err := os.Symlink(target, n.Path(link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	certificates := read(t, n, now)
+	if len(certificates) != 16 {
+		t.Errorf("%d certificates, want 16", len(certificates))
+	}
+	for name, c := range certificates {
+		if c.State != pki.OK || strings.HasPrefix(c.Path, "/data") {
+			t.Errorf("%s (%s) is %s: %s", name, c.Path, c.State, c.Reason)
+		}
+	}
+	l, _ := pki.Locate(pki.Options{Root: n.Root})
+	if !slices.Contains(l.Directories(), n.Path("/data/kubernetes/pki")) {
+		t.Errorf("watched: %q, want where the files are written", l.Directories())
+	}
+	if err := os.Symlink("loop", n.Path("/etc/kubernetes/loop")); err != nil {
+		t.Fatal(err)
+	}
+	edit(t, n, "/data/kubernetes/manifests/kube-apiserver.yaml", "--tls-cert-file=/etc/kubernetes/pki/apiserver.crt", "--tls-cert-file=/etc/kubernetes/loop")
+	if c := read(t, n, now)["apiserver"]; c.State != pki.Invalid {
+		t.Errorf("a link to itself is %s: %s", c.State, c.Reason)
 	}
 }
 
@@ -162,26 +242,6 @@ func TestLocateWorker(t *testing.T) {
 	slices.Sort(names)
 	if diff := cmp.Diff([]string{"ca", "kubelet-client", "kubelet-server"}, names); diff != "" {
 		t.Errorf("names (-want +got):\n%s", diff)
-	}
-}
-
-func TestLocateExternalEtcd(t *testing.T) {
-	n := pkitest.New(t, now)
-	n.Remove(n.Path(manifests + "etcd.yaml"))
-	n.Remove(n.Key("etcd-ca"))
-	l, _ := pki.Locate(pki.Options{Root: n.Root})
-	byName := read(t, n, now)
-	if l.LocalEtcd {
-		t.Error("etcd is said to be on this node")
-	}
-	for _, name := range []string{"etcd-server", "etcd-peer", "etcd-healthcheck-client"} {
-		if c, listed := byName[name]; listed {
-			t.Errorf("%s is listed: %+v", name, c)
-		}
-	}
-	// Whoever made it renews it; kubeadm drops it from its list.
-	if c := byName["apiserver-etcd-client"]; c.Renewer != pki.Nobody || c.State != pki.OK {
-		t.Errorf("apiserver-etcd-client: renewed by %s, %s", c.Renewer, c.State)
 	}
 }
 

@@ -32,6 +32,7 @@ type Served struct {
 // like any other.
 func Probe(ctx context.Context, e Endpoint) Served {
 	s := Served{Endpoint: e}
+	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, probeDeadline)
 	defer cancel()
 	config := &tls.Config{
@@ -49,7 +50,7 @@ func Probe(ctx context.Context, e Endpoint) Served {
 	}
 	if e.clientCertificate != "" {
 		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-			pair, err := tls.LoadX509KeyPair(e.clientCertificate, e.clientKey)
+			pair, err := loadPair(e.clientCertificate, e.clientKey)
 			if err != nil {
 				return &tls.Certificate{}, nil //nolint:nilerr // none is an answer too; the port may refuse it
 			}
@@ -63,8 +64,10 @@ func Probe(ctx context.Context, e Endpoint) Served {
 	switch {
 	case s.SHA256 != "":
 		// It was shown; that a port then wanted a client certificate is its business.
+	case err != nil && errors.Is(ctx.Err(), context.Canceled):
+		s.Error = fmt.Sprintf("%s was not asked to the end: cancelled", e.Address)
 	case err != nil && (ctx.Err() != nil || timedOut(err)):
-		s.Error = fmt.Sprintf("no answer from %s within %s", e.Address, probeDeadline)
+		s.Error = fmt.Sprintf("no answer from %s within %s", e.Address, time.Since(began).Round(100*time.Millisecond))
 	case err != nil:
 		s.Error = probeError(err).Error()
 	}
@@ -76,6 +79,20 @@ func Probe(ctx context.Context, e Endpoint) Served {
 func timedOut(err error) bool {
 	var network net.Error
 	return errors.As(err, &network) && network.Timeout()
+}
+
+// loadPair reads certificate and key without ever waiting for them, which
+// tls.LoadX509KeyPair would do on a FIFO, and no deadline of a handshake ends that.
+func loadPair(certificate, key string) (tls.Certificate, error) {
+	c, _, err := readFile(certificate)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	k, _, err := readFile(key)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	return tls.X509KeyPair(c, k)
 }
 
 // probeError drops what wraps a connection error without saying more.
@@ -101,10 +118,13 @@ func ProbeAll(ctx context.Context, endpoints []Endpoint) []Served {
 // Compare says whether what is served is what is on disk, and the evidence in
 // words.
 func Compare(c Certificate, s Served) (equal bool, evidence string) {
-	switch s.SHA256 {
-	case "":
+	switch {
+	case s.SHA256 == "":
 		return false, s.Error
-	case c.SHA256:
+	case c.SHA256 == "":
+		return false, fmt.Sprintf("%s serves serial %s, which ends %s; on disk is none to compare it with: %s", s.Endpoint.Address,
+			short(s.Serial), s.NotAfter.UTC().Format(TimeLayout), c.Reason)
+	case s.SHA256 == c.SHA256:
 		return true, fmt.Sprintf("%s serves the certificate on disk", s.Endpoint.Address)
 	default:
 		return false, fmt.Sprintf("%s serves serial %s, which ends %s; on disk is serial %s, which ends %s", s.Endpoint.Address,

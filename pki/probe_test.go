@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -123,10 +125,60 @@ func TestProbeNobodyThere(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if s := pki.Probe(ctx, silent); s.Error == "" {
+	if s := pki.Probe(ctx, silent); !strings.Contains(s.Error, "cancelled") {
 		t.Errorf("a cancelled probe: %+v", s)
 	}
 	if equal, evidence := pki.Compare(pki.Certificate{SHA256: "x"}, s); equal || evidence == "" {
 		t.Errorf("nothing served compares as %v (%s)", equal, evidence)
+	}
+}
+
+// Whatever lies in the place of the pair that is shown to etcd: a probe ends.
+func TestProbeClientPair(t *testing.T) {
+	n := pkitest.New(t, now)
+	address := listen(t, n, "etcd-server", func(c *tls.Config) { c.ClientAuth = tls.RequestClientCert })
+	edit(t, n, manifests+"etcd.yaml", "https://127.0.0.1:2379", "https://"+address)
+	for name, damage := range map[string]func(){
+		"whole": func() {},
+		"a FIFO": func() {
+			n.Remove(n.Certificate("etcd-healthcheck-client"))
+			fifo(t, n.Certificate("etcd-healthcheck-client"))
+		},
+		"missing": func() { n.Remove(n.Key("etcd-healthcheck-client")) },
+	} {
+		n.Issue("etcd-healthcheck-client", now, now.Add(day))
+		damage()
+		l, _ := pki.Locate(pki.Options{Root: n.Root})
+		for _, e := range l.Endpoints() {
+			if e.Name != "etcd-server" {
+				continue
+			}
+			answered := make(chan pki.Served, 1)
+			go func() { answered <- pki.Probe(t.Context(), e) }()
+			select {
+			case s := <-answered:
+				if s.SHA256 != read(t, n, now)["etcd-server"].SHA256 {
+					t.Errorf("%s: served %+v", name, s)
+				}
+			case <-time.After(20 * time.Second):
+				t.Fatalf("%s: the probe hangs", name)
+			}
+		}
+		_ = os.Remove(n.Certificate("etcd-healthcheck-client"))
+	}
+}
+
+func TestCompareWithoutFile(t *testing.T) {
+	equal, evidence := pki.Compare(pki.Certificate{State: pki.Invalid, Reason: "is empty"},
+		pki.Served{Endpoint: pki.Endpoint{Address: "127.0.0.1:6443"}, SHA256: "x", Serial: "12345678", NotAfter: now})
+	if equal || !strings.Contains(evidence, "is empty") || strings.Contains(evidence, "0001") {
+		t.Errorf("compared: %v (%s)", equal, evidence)
+	}
+}
+
+func fifo(t *testing.T, name string) {
+	t.Helper()
+	if err := syscall.Mkfifo(name, 0o600); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -1,6 +1,7 @@
 package pki
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/rsa"
 	"crypto/sha256"
@@ -9,16 +10,16 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path"
-	"path/filepath"
 	"slices"
 	"time"
 )
 
 // authority is a CA as far as its leaves depend on it.
 type authority struct {
-	certificates []*x509.Certificate
+	// certificates are those of its file, the first of which signs; trusted are all
+	// by which a leaf is verified.
+	certificates, trusted []*x509.Certificate
 	// keyPath is where its key should be. keyHere: it is, and belongs to the CA;
 	// keyAbsent: there is no such file, so the CA is kept elsewhere. Neither: the
 	// file is there and cannot be used.
@@ -69,18 +70,23 @@ func (l Layout) readCA(s source, now time.Time) (Certificate, authority) {
 	if a.certificates, err = parseCertificates(content); err != nil {
 		return c.invalid("%s", err), a
 	}
-	c.describe(a.certificates[0])
-	c.Issued = c.NotBefore
-	if len(a.certificates) > 1 {
-		// During a rotation the file holds the old and the new CA; the one that ends
-		// last says how long leaves can be verified.
-		for _, other := range a.certificates[1:] {
-			if other.NotAfter.After(c.NotAfter) {
-				c.describe(other)
+	a.trusted = a.certificates
+	if s.trusted != "" {
+		if more, _, err := l.read(s.trusted); err == nil {
+			if list, err := parseCertificates(more); err == nil {
+				a.trusted = append(slices.Clip(a.trusted), list...)
 			}
 		}
 	}
-	key, err := l.read(s.key)
+	// During a rotation the file holds the old and the new CA. kubeadm signs with the
+	// first and looks at no other (kubeadm: util/pkiutil/pki_helpers.go,
+	// TryLoadCertFromDisk), so the first is what this is about.
+	c.describe(a.certificates[0])
+	c.Issued = c.NotBefore
+	if !c.Leaf.IsCA {
+		return c.invalid("is no CA certificate"), a
+	}
+	key, _, err := l.read(s.key)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		a.keyAbsent = true
@@ -92,7 +98,6 @@ func (l Layout) readCA(s source, now time.Time) (Certificate, authority) {
 		if err != nil {
 			return c.invalid("its key %s %s", s.key, err), a
 		}
-		// kubeadm signs with the first certificate of the file and this key.
 		if !matches(a.certificates[0], public) {
 			return c.invalid("its key %s belongs to another certificate", s.key), a
 		}
@@ -119,11 +124,12 @@ func (l Layout) readLeaf(s source, authorities map[string]authority, now time.Ti
 			return c.invalid("%s", err)
 		}
 		certificate, key, keyPath = k.certificate, k.key, s.path
+		c.Server = k.server
 		if k.certificatePath != "" {
 			// The file is what is renewed and watched, and what a person looks for.
 			c.Path = k.certificatePath
 			if certificate, err = l.content(&c, k.certificatePath); err != nil {
-				return c.invalid("%s names %s, which cannot be read: %s", s.path, k.certificatePath, c.Reason)
+				return c.invalid("%s names %s, which cannot be read: %s", s.path, k.certificatePath, err)
 			}
 		}
 		if k.keyPath != "" {
@@ -136,11 +142,18 @@ func (l Layout) readLeaf(s source, authorities map[string]authority, now time.Ti
 	}
 	c.describe(list[0])
 	a, known := authorities[s.ca]
+	signed := signedBy(list, a.trusted)
+	if s.foreign && !signed {
+		known, c.CA = false, ""
+	}
 	c.CAKeyHere = known && a.keyHere
 
 	if len(key) == 0 && keyPath != "" {
-		if key, err = l.read(keyPath); err != nil {
-			return c.invalid("its key %s cannot be read: %s", keyPath, err)
+		if key, _, err = l.read(keyPath); err != nil {
+			if errors.Is(err, fs.ErrNotExist) {
+				c.KeyPath = keyPath // a renewal makes a new one there
+			}
+			return c.invalid("its key %s cannot be read: %s", keyPath, unwrapPath(err))
 		}
 	}
 	if keyPath != "" {
@@ -153,7 +166,7 @@ func (l Layout) readLeaf(s source, authorities map[string]authority, now time.Ti
 			return c.invalid("its key %s belongs to another certificate", keyPath)
 		}
 	}
-	if known && len(a.certificates) > 0 && !signedBy(list[0], a) {
+	if known && len(a.trusted) > 0 && !signed {
 		return c.invalid("it is not signed by its CA %s", s.ca)
 	}
 	if c.judgeTime(now) || s.renewer != Kubeadm {
@@ -175,42 +188,16 @@ func (l Layout) readLeaf(s source, authorities map[string]authority, now time.Ti
 // content reads a certificate's file and notes when it was last written. On an
 // error the certificate's state and reason are set.
 func (l Layout) content(c *Certificate, file string) ([]byte, error) {
-	content, err := l.read(file)
+	content, changed, err := l.read(file)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		c.State, c.Reason = Missing, "there is no such file"
 	case err != nil:
 		*c = c.invalid("it cannot be read: %s", err)
 	default:
-		if info, err := os.Stat(l.follow(file)); err == nil {
-			c.Changed = info.ModTime()
-		}
+		c.Changed = changed
 	}
 	return content, err
-}
-
-// read reads a file of the node.
-func (l Layout) read(file string) ([]byte, error) { return readFile(l.follow(file)) }
-
-// follow is where a file of the node lies: under the root, and behind its symbolic
-// links, whose absolute targets are the node's (kubelet-client-current.pem is one).
-func (l Layout) follow(file string) string {
-	name := l.host(file)
-	if l.Root == "" || l.Root == "/" {
-		return name
-	}
-	for range 8 { // a loop of links ends here, and shows on reading
-		target, err := os.Readlink(name)
-		if err != nil {
-			break
-		}
-		if filepath.IsAbs(target) {
-			name = l.host(target)
-		} else {
-			name = filepath.Join(filepath.Dir(name), target)
-		}
-	}
-	return name
 }
 
 // invalid is the certificate in state invalid.
@@ -226,7 +213,10 @@ func (c *Certificate) describe(leaf *x509.Certificate) {
 	c.Subject, c.Issuer = leaf.Subject.String(), leaf.Issuer.String()
 	c.Serial, c.SHA256 = leaf.SerialNumber.Text(16), hex.EncodeToString(sum[:])
 	c.NotBefore, c.NotAfter = leaf.NotBefore, leaf.NotAfter
-	c.DNSNames, c.IPs, c.Usages = leaf.DNSNames, nil, nil
+	c.DNSNames, c.Emails = leaf.DNSNames, leaf.EmailAddresses
+	for _, uri := range leaf.URIs {
+		c.URIs = append(c.URIs, uri.String())
+	}
 	for _, ip := range leaf.IPAddresses {
 		c.IPs = append(c.IPs, ip.String())
 	}
@@ -297,13 +287,32 @@ func matches(c *x509.Certificate, public crypto.PublicKey) bool {
 	return ok && k.Equal(public)
 }
 
-// signedBy says whether one of the CA's certificates signed the leaf. Time does
-// not matter here: an expired certificate is still signed.
-func signedBy(leaf *x509.Certificate, a authority) bool {
-	for _, ca := range a.certificates {
-		if leaf.CheckSignatureFrom(ca) == nil {
+// maxChain is more intermediates than a chain has; it bounds what a file full of
+// certificates costs.
+const maxChain = 8
+
+// signedBy says whether the first certificate of a file was signed by a trusted one,
+// or by an intermediate of the same file that was. Time does not matter here: an
+// expired certificate is still signed. That of a CA does not either: it is the CA's
+// own state.
+func signedBy(file, trusted []*x509.Certificate) bool {
+	c, between := file[0], slices.Clone(file[1:min(len(file), maxChain)])
+	for {
+		signed := func(ca *x509.Certificate) bool { return signs(ca, c) }
+		if slices.ContainsFunc(trusted, signed) {
 			return true
 		}
+		next := slices.IndexFunc(between, signed)
+		if next < 0 {
+			return false
+		}
+		c = between[next]
+		between = slices.Delete(between, next, next+1)
 	}
-	return false
+}
+
+// signs says whether a CA signed a certificate, by its name and its key, as those
+// who verify look it up.
+func signs(ca, c *x509.Certificate) bool {
+	return bytes.Equal(c.RawIssuer, ca.RawSubject) && c.CheckSignatureFrom(ca) == nil
 }

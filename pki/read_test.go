@@ -184,6 +184,46 @@ func TestStates(t *testing.T) {
 			}
 			overwrite(t, n.Certificate("front-proxy-ca"), string(fresh)+string(old))
 		}, map[string]want{"front-proxy-ca": {pki.OK, "expires in 7300d"}}},
+		{"a CA bundle whose first has run out: it is what kubeadm signs with", func(t *testing.T, n *pkitest.Node) {
+			good, err := os.ReadFile(n.Certificate("front-proxy-ca"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			n.CA("front-proxy-ca", now.Add(-10*day), now.Add(-day)) // the leaf is still the good one's
+			old, err := os.ReadFile(n.Certificate("front-proxy-ca"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			overwrite(t, n.Certificate("front-proxy-ca"), string(old)+string(good))
+		}, map[string]want{"front-proxy-ca": {pki.Expired, "expired 1d0h ago"}}},
+		{"a leaf in the CA's place", func(t *testing.T, n *pkitest.Node) {
+			copyFile(t, n.Certificate("front-proxy-client"), n.Certificate("front-proxy-ca"))
+			copyFile(t, n.Key("front-proxy-client"), n.Key("front-proxy-ca"))
+		}, map[string]want{
+			"front-proxy-ca":     {pki.Invalid, "is no CA"},
+			"front-proxy-client": {pki.Invalid, "not signed by its CA front-proxy-ca"},
+		}},
+		{"the CA's certificate is gone, its key is not", func(_ *testing.T, n *pkitest.Node) { n.Remove(n.Certificate("front-proxy-ca")) },
+			map[string]want{
+				"front-proxy-ca":     {pki.Missing, "there is no such file"},
+				"front-proxy-client": {pki.OK, "its CA front-proxy-ca cannot sign here"},
+			}},
+		{"signed by an intermediate, which is in the file", func(_ *testing.T, n *pkitest.Node) {
+			n.IssueThrough("front-proxy-client", now.Add(-day), now.Add(364*day))
+		}, nil},
+		{"signed by an intermediate, which is not", func(t *testing.T, n *pkitest.Node) {
+			n.IssueThrough("front-proxy-client", now.Add(-day), now.Add(364*day))
+			chain, err := os.ReadFile(n.Certificate("front-proxy-client"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, rest := pem.Decode(chain)
+			overwrite(t, n.Certificate("front-proxy-client"), string(chain[:len(chain)-len(rest)]))
+		}, map[string]want{"front-proxy-client": {pki.Invalid, "not signed by its CA front-proxy-ca"}}},
+		{"an intermediate of another CA", func(_ *testing.T, n *pkitest.Node) {
+			n.IssueThrough("front-proxy-client", now.Add(-day), now.Add(364*day))
+			n.CA("front-proxy-ca", now.Add(-day), now.Add(3649*day))
+		}, map[string]want{"front-proxy-client": {pki.Invalid, "not signed by its CA front-proxy-ca"}}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -238,6 +278,25 @@ func TestIssuedWithOldKubeadm(t *testing.T) {
 		if got, want := read(t, n, now)[name].Issued, now.Add(-65*day); !got.Equal(want) {
 			t.Errorf("%s issued %s, want %s", name, got, want)
 		}
+	}
+}
+
+// A key that is gone is cured by a renewal, which makes a new one; whoever decides
+// that must see where it was expected. What is there and no file, kubeadm could not
+// write to.
+func TestReadKeyPath(t *testing.T) {
+	n := pkitest.New(t, now)
+	n.Remove(n.Key("apiserver"))
+	n.Remove(n.Key("front-proxy-client"))
+	if err := syscall.Mkfifo(n.Key("front-proxy-client"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got := read(t, n, now)
+	if c := got["apiserver"]; c.KeyPath != "/etc/kubernetes/pki/apiserver.key" || c.KeyMatches || c.Leaf == nil || !c.CAKeyHere {
+		t.Errorf("key gone: %q, matches %v", c.KeyPath, c.KeyMatches)
+	}
+	if c := got["front-proxy-client"]; c.KeyPath != "" || c.KeyMatches {
+		t.Errorf("a FIFO for a key: %q, matches %v", c.KeyPath, c.KeyMatches)
 	}
 }
 

@@ -15,6 +15,12 @@ type source struct {
 	key      string // empty where no key is expected beside the certificate
 	ca       string // name of its authority
 	optional bool
+	// foreign says that somebody else made it, so that its authority need not be
+	// one of the cluster's.
+	foreign bool
+	// trusted is, for an authority, another file of certificates by which its leaves
+	// are verified.
+	trusted string
 }
 
 // list is every certificate of this node, under kubeadm's names and in the order
@@ -32,13 +38,23 @@ func (l Layout) list() []source {
 func (l Layout) controlPlane() []source {
 	dir := l.CertificatesDir
 	api, etcd := l.Manifests["kube-apiserver"], l.Manifests["etcd"]
+	// kubeadm renews in its own places, whatever a manifest names (kubeadm:
+	// phases/certs/renewal/manager.go).
+	made := func(s source, place string) source {
+		s.renewer = Kubeadm
+		if !l.same(s.path, place) {
+			s.renewer, s.foreign = Nobody, true
+		}
+		return s
+	}
 	conf := func(name string, m Manifest) source {
-		return source{name: name, kind: Kubeconfig, renewer: Kubeadm, ca: "ca",
-			path: m.file("kubeconfig", path.Join(l.KubernetesDir, name))}
+		place := path.Join(l.KubernetesDir, name)
+		return made(source{name: name, kind: Kubeconfig, ca: "ca", path: m.file("kubeconfig", place)}, place)
 	}
 	pem := func(name, ca string, m Manifest, certFlag, keyFlag, file string) source {
-		return source{name: name, kind: PEM, renewer: Kubeadm, ca: ca,
-			path: m.file(certFlag, path.Join(dir, file+".crt")), key: m.file(keyFlag, path.Join(dir, file+".key"))}
+		place := path.Join(dir, file+".crt")
+		return made(source{name: name, kind: PEM, ca: ca, path: m.file(certFlag, place),
+			key: m.file(keyFlag, path.Join(dir, file+".key"))}, place)
 	}
 	list := []source{
 		conf("admin.conf", Manifest{}),
@@ -49,7 +65,9 @@ func (l Layout) controlPlane() []source {
 	etcdClient := pem("apiserver-etcd-client", "etcd-ca", api, "etcd-certfile", "etcd-keyfile", "apiserver-etcd-client")
 	if _, named := api.Flag("etcd-certfile"); l.LocalEtcd || named {
 		if !l.LocalEtcd {
-			etcdClient.renewer = Nobody // kubeadm drops it with an external etcd (phases/certs/certlist.go)
+			// kubeadm drops it with an external etcd (phases/certs/certlist.go), which may
+			// have one CA for itself and another for its clients.
+			etcdClient.renewer, etcdClient.foreign = Nobody, true
 		}
 		list = append(list, etcdClient)
 	}
@@ -93,26 +111,44 @@ func (l Layout) kubeletServer() source {
 	return s
 }
 
+// authorities are the CAs that kubeadm signs with, in its own places. A component
+// may verify by another file, a bundle with further CAs in it; where kubeadm's is not
+// on this node, that file is the CA.
 func (l Layout) authorities() []source {
 	dir := l.CertificatesDir
 	api, etcd := l.Manifests["kube-apiserver"], l.Manifests["etcd"]
-	ca := func(name, file string) source {
-		return source{name: name, kind: CA, renewer: Nobody, path: file, key: strings.TrimSuffix(file, path.Ext(file)) + ".key"}
+	ca := func(name, file, trusted string) source {
+		if file == "" || (trusted != "" && !l.exists(file) && l.exists(trusted)) {
+			file = trusted
+		}
+		if trusted == file {
+			trusted = ""
+		}
+		return source{name: name, kind: CA, renewer: Nobody, path: file, trusted: trusted,
+			key: strings.TrimSuffix(file, path.Ext(file)) + ".key"}
 	}
-	list := []source{ca("ca", api.file("client-ca-file", path.Join(dir, "ca.crt")))}
+	list := []source{ca("ca", path.Join(dir, "ca.crt"), api.file("client-ca-file", ""))}
 	if !l.ControlPlane {
 		list[0].optional = true
 		return list
 	}
 	if l.LocalEtcd {
-		list = append(list, ca("etcd-ca", etcd.file("trusted-ca-file", path.Join(dir, "etcd", "ca.crt"))))
-	} else if file, named := api.Flag("etcd-cafile"); named {
-		list = append(list, ca("etcd-ca", api.HostPath(file)))
+		list = append(list, ca("etcd-ca", path.Join(dir, "etcd", "ca.crt"), etcd.file("trusted-ca-file", "")))
+	} else if file := api.file("etcd-cafile", ""); file != "" {
+		list = append(list, ca("etcd-ca", "", file))
 	}
-	return append(list, ca("front-proxy-ca", api.file("requestheader-client-ca-file", path.Join(dir, "front-proxy-ca.crt"))))
+	return append(list, ca("front-proxy-ca", path.Join(dir, "front-proxy-ca.crt"), api.file("requestheader-client-ca-file", "")))
 }
 
-func (l Layout) exists(p string) bool {
-	_, err := os.Stat(l.host(p))
-	return err == nil
+// same says whether two paths are of one file, whatever they are called.
+func (l Layout) same(a, b string) bool {
+	if a == b {
+		return true
+	}
+	one, err := os.Stat(l.follow(a))
+	if err != nil {
+		return false
+	}
+	other, err := os.Stat(l.follow(b))
+	return err == nil && os.SameFile(one, other)
 }

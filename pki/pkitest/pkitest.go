@@ -145,6 +145,23 @@ func (n *Node) IssueWith(name string, change func(*x509.Certificate)) *x509.Cert
 	return c
 }
 
+// IssueThrough makes one PEM leaf anew, signed by an intermediate that the leaf's CA
+// signed, and writes both into the leaf's file, as those do who keep the CA itself
+// off the nodes (kubeadm: util/pkiutil/pki_helpers.go, VerifyCertChain).
+func (n *Node) IssueThrough(name string, notBefore, notAfter time.Time) {
+	n.t.Helper()
+	l := find(n.t, name)
+	root := n.cas[l.ca]
+	between, key := n.sign(&root, &x509.Certificate{
+		Subject: pkix.Name{CommonName: l.ca + " intermediate"}, NotBefore: notBefore, NotAfter: notAfter,
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
+	})
+	n.cas[l.ca] = ca{between, key}
+	c := n.Issue(name, notBefore, notAfter)
+	n.cas[l.ca] = root
+	n.Write(l.file+".crt", encode(c)+encode(between))
+}
+
 // SelfSigned replaces the certificate of a leaf by one that the given key signs for
 // itself, valid from now for a year; the key's file is the caller's to write.
 func (n *Node) SelfSigned(name string, key crypto.Signer) {
