@@ -16,13 +16,16 @@ import (
 // What programs read: the names stay, times are UTC, and what is not there is not
 // said.
 func TestCertificateJSON(t *testing.T) {
+	here := time.Local
+	t.Cleanup(func() { time.Local = here })
+	time.Local = time.FixedZone("here", 2*3600)
 	n := pkitest.New(t, now)
 	n.IssueWith("apiserver", func(c *x509.Certificate) {
 		c.NotBefore, c.NotAfter = now, now.Add(365*day)
 		c.URIs, c.EmailAddresses = []*url.URL{{Scheme: "spiffe", Host: "cp1"}}, []string{"root@cp1"}
 		c.ExtKeyUsage = append(c.ExtKeyUsage, x509.ExtKeyUsageOCSPSigning)
 	})
-	n.Touch(now.In(time.FixedZone("here", 7200)))
+	n.Touch(now)
 	n.Remove(n.Certificate("super-admin.conf"))
 	certificates := read(t, n, now)
 	certificates["apiserver"] = fixed(certificates["apiserver"])

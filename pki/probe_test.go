@@ -136,7 +136,14 @@ func TestProbeNobodyThere(t *testing.T) {
 // Whatever lies in the place of the pair that is shown to etcd: a probe ends.
 func TestProbeClientPair(t *testing.T) {
 	n := pkitest.New(t, now)
-	address := listen(t, n, "etcd-server", func(c *tls.Config) { c.ClientAuth = tls.RequestClientCert })
+	shown := make(chan int, 1)
+	address := listen(t, n, "etcd-server", func(c *tls.Config) {
+		c.ClientAuth = tls.RequestClientCert
+		c.VerifyConnection = func(state tls.ConnectionState) error {
+			shown <- len(state.PeerCertificates)
+			return nil
+		}
+	})
 	edit(t, n, manifests+"etcd.yaml", "https://127.0.0.1:2379", "https://"+address)
 	for name, damage := range map[string]func(){
 		"whole": func() {},
@@ -159,6 +166,9 @@ func TestProbeClientPair(t *testing.T) {
 			case s := <-answered:
 				if s.SHA256 != read(t, n, now)["etcd-server"].SHA256 {
 					t.Errorf("%s: served %+v", name, s)
+				}
+				if certificates := <-shown; (certificates == 1) != (name == "whole") {
+					t.Errorf("%s: %d certificates shown to etcd", name, certificates)
 				}
 			case <-time.After(20 * time.Second):
 				t.Fatalf("%s: the probe hangs", name)

@@ -323,6 +323,20 @@ func TestReadRSA(t *testing.T) {
 		if c := read(t, n, now)["kubelet-server"]; c.State != pki.OK || !c.KeyMatches {
 			t.Errorf("%s: %s (%s)", name, c.State, c.Reason)
 		}
+		for damage, change := range map[string]func([]byte) []byte{
+			"truncated":      func(der []byte) []byte { return der[:len(der)-1] },
+			"trailing bytes": func(der []byte) []byte { return append(der, 0) },
+		} {
+			if name == "PKCS #8" && damage == "trailing bytes" {
+				continue // crypto/x509 lets them pass, and so do those who load the key
+			}
+			block := encode(key)
+			block.Bytes = change(block.Bytes)
+			overwrite(t, n.Key("kubelet-server"), string(pem.EncodeToMemory(block)))
+			if c := read(t, n, now)["kubelet-server"]; c.State != pki.Invalid || c.KeyMatches {
+				t.Errorf("%s, %s: %s (%s)", name, damage, c.State, c.Reason)
+			}
+		}
 		other, err := rsa.GenerateKey(rand.Reader, 2048)
 		if err != nil {
 			t.Fatal(err)

@@ -87,7 +87,7 @@ func TestLocateClientCABundle(t *testing.T) {
 		}
 		bundle += string(content)
 	}
-	n.Write("/etc/kubernetes/pki/clients.crt", bundle)
+	n.Write("/srv/clients/bundle.crt", bundle)
 	rotated, err := filepath.Glob(other.Path("/var/lib/kubelet/pki/kubelet-client-2*.pem"))
 	if err != nil || len(rotated) != 1 {
 		t.Fatal(rotated, err)
@@ -97,7 +97,10 @@ func TestLocateClientCABundle(t *testing.T) {
 	if c := read(t, n, now)["kubelet-client"]; c.State != pki.Invalid {
 		t.Errorf("kubelet-client of a CA that nobody trusts is %s: %s", c.State, c.Reason)
 	}
-	edit(t, n, apiserver, "--client-ca-file=/etc/kubernetes/pki/ca.crt", "--client-ca-file=/etc/kubernetes/pki/clients.crt")
+	edit(t, n, apiserver, "--client-ca-file=/etc/kubernetes/pki/ca.crt", "--client-ca-file=/srv/clients/bundle.crt")
+	if l, _ := pki.Locate(pki.Options{Root: n.Root}); l.CertificatesDir != "/etc/kubernetes/pki" {
+		t.Errorf("certificates directory %s: kubeadm would renew there", l.CertificatesDir)
+	}
 	for name, c := range read(t, n, now) {
 		if c.State != pki.OK || (c.Renewer == pki.Kubeadm && !c.CAKeyHere) {
 			t.Errorf("%s (%s) is %s, CA key here %v: %s", name, c.Path, c.State, c.CAKeyHere, c.Reason)
