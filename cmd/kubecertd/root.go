@@ -31,6 +31,9 @@ func newRoot() *cobra.Command {
 out, restarts the components that hold the old ones, and proves that the new
 ones are loaded.
 
+Each key of the configuration is also a flag (--check-interval=10m sets check.interval)
+and an environment variable (KUBECERTD_CHECK_INTERVAL); see 'kubecertd config show'.
+
 Exit codes: 0 done, or nothing to do; 1 failed; 2 there is something to do (plan);
 3 the command line or the configuration is wrong; 4 nothing was touched because a
 gate is closed or another run is under way.`,
@@ -40,7 +43,12 @@ gate is closed or another run is under way.`,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.PersistentFlags().StringP("config", "c", "", "configuration file (default "+configs.File+")")
-	root.PersistentFlags().String("root", "", "look at the node whose file system lies under this directory")
+	root.PersistentFlags().String("root", "", "look at the node whose file system lies under this directory (paths.root)")
+	// One flag for each key, too many to be listed with every command.
+	for _, key := range configs.Keys() {
+		root.PersistentFlags().String(key.Flag, key.Default, "overrides "+key.Name)
+		_ = root.PersistentFlags().MarkHidden(key.Flag)
+	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w (see '%s --help')", err, cmd.CommandPath())}
 	})
@@ -78,7 +86,7 @@ func loadEffective(cmd *cobra.Command) (configs.Effective, error) {
 	if named, _ := cmd.Flags().GetString("config"); named != "" {
 		file, explicit = named, true
 	}
-	effective, err := configs.Read(file, explicit, nil)
+	effective, err := configs.Read(file, explicit, cmd.Flags())
 	if err != nil {
 		return effective, usageError{err}
 	}
