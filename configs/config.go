@@ -26,13 +26,14 @@ var Example string
 // Config is the whole configuration. The mapstructure tags are the keys; durations
 // are written as 90s, 1h30m or 30d.
 type Config struct {
-	Renew   Renew   `mapstructure:"renew"`
-	Check   Check   `mapstructure:"check"`
-	Restart Restart `mapstructure:"restart"`
-	Runtime Runtime `mapstructure:"runtime"`
-	Kubelet Kubelet `mapstructure:"kubelet"`
-	Paths   Paths   `mapstructure:"paths"`
-	Log     Log     `mapstructure:"log"`
+	Renew     Renew     `mapstructure:"renew"`
+	Check     Check     `mapstructure:"check"`
+	Restart   Restart   `mapstructure:"restart"`
+	Snapshots Snapshots `mapstructure:"snapshots"`
+	Runtime   Runtime   `mapstructure:"runtime"`
+	Kubelet   Kubelet   `mapstructure:"kubelet"`
+	Paths     Paths     `mapstructure:"paths"`
+	Log       Log       `mapstructure:"log"`
 }
 
 // Renew says when certificates are renewed and with what.
@@ -74,6 +75,14 @@ type Grace struct {
 	APIServer         time.Duration `mapstructure:"kube-apiserver"`
 	ControllerManager time.Duration `mapstructure:"kube-controller-manager"`
 	Scheduler         time.Duration `mapstructure:"kube-scheduler"`
+}
+
+// Snapshots says how long the copies of what runs changed are kept. The newest good
+// one always is.
+type Snapshots struct {
+	Keep int `mapstructure:"keep"`
+	// Age removes those that are older; 0 keeps them for ever.
+	Age time.Duration `mapstructure:"age"`
 }
 
 // Runtime names the container runtime.
@@ -132,6 +141,7 @@ func Default() Config {
 			Timeout:    2 * time.Minute,
 			Healthy:    4 * time.Minute,
 		},
+		Snapshots: Snapshots{Keep: 10, Age: 400 * day},
 		Kubelet: Kubelet{
 			Unit:    "kubelet.service",
 			Healthz: "http://127.0.0.1:10248/healthz",

@@ -3,6 +3,7 @@ package configs
 import (
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -76,6 +77,8 @@ func text(value reflect.Value) string {
 		return FormatDuration(v)
 	case Threshold:
 		return v.String()
+	case int:
+		return strconv.Itoa(v)
 	default:
 		return value.String()
 	}

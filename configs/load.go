@@ -6,6 +6,7 @@ import (
 	"os"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -148,6 +149,8 @@ func strictly(c *mapstructure.DecoderConfig) {
 			return duration(data)
 		case reflect.TypeFor[Threshold]():
 			return threshold(data)
+		case reflect.TypeFor[int]():
+			return count(data)
 		}
 		if number, ok := data.(untyped); ok && to.Kind() == reflect.String {
 			return nil, Problem{What: "must be text " + got(number.written), Do: "put it in quotes"}
@@ -176,6 +179,15 @@ func threshold(data any) (Threshold, error) {
 		return t, Problem{What: err.Error() + " " + got(written), Do: thresholdForms}
 	}
 	return t, nil
+}
+
+func count(data any) (int, error) {
+	written, _ := written(data)
+	n, err := strconv.Atoi(written)
+	if err != nil {
+		return 0, Problem{What: "must be a whole number " + got(written), Do: "write it in digits, such as 10"}
+	}
+	return n, nil
 }
 
 // written is the text of a value, and whether it is a bare number.

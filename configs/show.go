@@ -3,6 +3,7 @@ package configs
 import (
 	"bytes"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -23,8 +24,7 @@ func write(c Config, origin map[string]string) ([]byte, error) {
 	root := &yaml.Node{Kind: yaml.MappingNode}
 	at := map[string]*yaml.Node{"": root}
 	for _, k := range Keys() {
-		value := &yaml.Node{}
-		value.SetString(k.of(c))
+		value := scalar(k.of(c))
 		if value.Value == "" {
 			value.Style = yaml.DoubleQuotedStyle
 		}
@@ -56,6 +56,9 @@ func write(c Config, origin map[string]string) ([]byte, error) {
 }
 
 func scalar(text string) *yaml.Node {
+	if _, err := strconv.Atoi(text); err == nil {
+		return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!int", Value: text} // no text among the keys looks like one
+	}
 	n := &yaml.Node{}
 	n.SetString(text)
 	return n

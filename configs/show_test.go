@@ -62,6 +62,9 @@ restart:
   graceAlone: 1s # default
   timeout: 5m # KUBECERTD_RESTART_TIMEOUT
   healthy: 4m # default
+snapshots:
+  keep: 10 # default
+  age: 400d # default
 runtime:
   endpoint: "" # default
 kubelet:

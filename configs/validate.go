@@ -34,6 +34,11 @@ func (c Config) Validate() error {
 	p.between("restart.timeout", c.Restart.Timeout, time.Second, time.Hour)
 	p.between("restart.healthy", c.Restart.Healthy, time.Second, time.Hour)
 
+	if keep := c.Snapshots.Keep; keep < 1 || keep > 1000 {
+		p.add("snapshots.keep", fmt.Sprintf("is out of range (got %d)", keep), "set it between 1 and 1000")
+	}
+	p.between("snapshots.age", c.Snapshots.Age, 0, 100*365*day)
+
 	p.socket("runtime.endpoint", c.Runtime.Endpoint)
 
 	if u := c.Kubelet.Unit; !strings.HasSuffix(u, ".service") || strings.ContainsAny(u, "/ \t\n") || u == ".service" {

@@ -14,7 +14,6 @@ import (
 	"math/big"
 	"os"
 	"syscall"
-	"time"
 )
 
 // maxFile is more than any certificate, key, kubeconfig or manifest holds.
@@ -23,30 +22,29 @@ const maxFile = 1 << 20
 // errNoFile is something else in a file's place: a directory, a FIFO, a device.
 var errNoFile = errors.New("is no regular file")
 
-// readFile reads a regular file, and nothing that could block or never end: a FIFO
-// or a device in a file's place must not hang the daemon. It returns when the file
-// was last written, too. Its errors do not name the file: the caller does, without
-// the root.
-func readFile(name string) (content []byte, changed time.Time, err error) {
+// ReadFile reads a regular file, and nothing that could block or never end: a FIFO
+// or a device in a file's place must not hang the daemon, and one of more than a
+// mebibyte is none of ours. It says what the file is like, too. Its errors do not
+// name the file: the caller does, without the root.
+func ReadFile(name string) (content []byte, info fs.FileInfo, err error) {
 	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
-		return nil, changed, unwrapPath(err)
+		return nil, nil, unwrapPath(err)
 	}
 	defer func() { _ = f.Close() }()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, changed, unwrapPath(err)
+	if info, err = f.Stat(); err != nil {
+		return nil, nil, unwrapPath(err)
 	}
 	if !info.Mode().IsRegular() {
-		return nil, changed, fmt.Errorf("%w (%s)", errNoFile, info.Mode().Type())
+		return nil, nil, fmt.Errorf("%w (%s)", errNoFile, info.Mode().Type())
 	}
 	if content, err = io.ReadAll(io.LimitReader(f, maxFile+1)); err != nil {
-		return nil, changed, unwrapPath(err)
+		return nil, nil, unwrapPath(err)
 	}
 	if len(content) > maxFile {
-		return nil, changed, fmt.Errorf("is larger than %d bytes", maxFile)
+		return nil, nil, fmt.Errorf("is larger than %d bytes", maxFile)
 	}
-	return content, info.ModTime().UTC(), nil
+	return content, info, nil
 }
 
 // unwrapPath drops the path from a file error: it is said by the sentence

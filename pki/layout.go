@@ -169,7 +169,24 @@ func (l Layout) host(p string) string { return filepath.Join(l.Root, p) }
 
 // read reads a file of the node.
 func (l Layout) read(file string) (content []byte, changed time.Time, err error) {
-	return readFile(l.follow(file))
+	content, info, err := ReadFile(l.follow(file))
+	if err != nil {
+		return nil, changed, err
+	}
+	return content, info.ModTime().UTC(), nil
+}
+
+// MountedAlone says that a static pod mounts this very file, not a directory that it
+// lies in. The container goes on seeing the old file when another is renamed over it.
+func (l Layout) MountedAlone(file string) bool {
+	for _, m := range l.Manifests {
+		for _, p := range m.paths {
+			if p.host == file {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func (l Layout) exists(p string) bool {
@@ -186,8 +203,14 @@ const maxLinks = 40
 // one).
 func (l Layout) follow(p string) string {
 	if l.Root == "" || l.Root == "/" {
-		return p
+		return p // the kernel does the same
 	}
+	return l.Resolve(p)
+}
+
+// Resolve is where a path of the node really lies: under the root, and behind every
+// link.
+func (l Layout) Resolve(p string) string {
 	done, links := "/", 0
 	for rest := strings.Split(p, "/"); len(rest) > 0; {
 		name := rest[0]

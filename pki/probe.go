@@ -84,11 +84,11 @@ func timedOut(err error) bool {
 // loadPair reads certificate and key without ever waiting for them, which
 // tls.LoadX509KeyPair would do on a FIFO, and no deadline of a handshake ends that.
 func loadPair(certificate, key string) (tls.Certificate, error) {
-	c, _, err := readFile(certificate)
+	c, _, err := ReadFile(certificate)
 	if err != nil {
 		return tls.Certificate{}, err
 	}
-	k, _, err := readFile(key)
+	k, _, err := ReadFile(key)
 	if err != nil {
 		return tls.Certificate{}, err
 	}

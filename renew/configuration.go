@@ -7,9 +7,14 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
+	"strings"
+	"time"
 
 	"go.uber.org/zap"
 	"sigs.k8s.io/yaml"
+
+	"github.com/kubecertd/kubecertd/pki"
 )
 
 // configurationFile is the cluster's own ClusterConfiguration, remembered while
@@ -59,18 +64,77 @@ func pinned(content []byte, certificatesDir string) ([]byte, error) {
 	return yaml.Marshal(configuration)
 }
 
-// configuration is the file that kubeadm is given.
-func (n *Node) configuration() (path string, err error) {
-	path = n.State.path(configurationFile)
-	content, err := os.ReadFile(path)
+// clusterConfig is what matters here of the remembered ClusterConfiguration.
+type clusterConfig struct {
+	// Path is the file.
+	Path string
+	// Algorithm of the keys that kubeadm makes, such as RSA-2048.
+	Algorithm string
+	// Validity of the leaves that kubeadm issues.
+	Validity time.Duration
+	// Caps says that the validity can be set, and a leaf so be kept from outliving its
+	// CA: since v1beta4 (kubeadm: apis/kubeadm/v1beta4/types.go).
+	Caps bool
+
+	content map[string]any
+}
+
+// configuration reads what was remembered.
+func (n *Node) configuration() (clusterConfig, error) {
+	c := clusterConfig{Path: n.State.path(configurationFile), Algorithm: "RSA-2048", Validity: 365 * 24 * time.Hour}
+	content, err := os.ReadFile(c.Path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", errors.New("the cluster configuration is not known: it was never read from the API server")
+		return c, errors.New("the cluster configuration is not known: it was never read from the API server")
 	}
 	if err != nil {
-		return "", fmt.Errorf("the remembered cluster configuration cannot be read: %w", err)
+		return c, fmt.Errorf("the remembered cluster configuration cannot be read: %w", err)
 	}
 	if _, err := pinned(content, ""); err != nil {
-		return "", fmt.Errorf("the remembered cluster configuration %s is damaged: %w", path, err)
+		return c, fmt.Errorf("the remembered cluster configuration %s is damaged: %w", c.Path, err)
 	}
-	return path, nil
+	var fields struct {
+		APIVersion   string          `json:"apiVersion"`
+		Algorithm    string          `json:"encryptionAlgorithm"`
+		Validity     string          `json:"certificateValidityPeriod"`
+		FeatureGates map[string]bool `json:"featureGates"`
+	}
+	if err := errors.Join(yaml.Unmarshal(content, &fields), yaml.Unmarshal(content, &c.content)); err != nil {
+		return c, fmt.Errorf("the remembered cluster configuration %s is damaged: %w", c.Path, err)
+	}
+	switch {
+	case fields.Algorithm != "":
+		c.Algorithm = fields.Algorithm
+	case fields.FeatureGates["PublicKeysECDSA"]: // until v1beta3
+		c.Algorithm = "ECDSA-P256"
+	}
+	if d, err := time.ParseDuration(fields.Validity); err == nil && d > 0 {
+		c.Validity = d
+	}
+	_, version, _ := strings.Cut(fields.APIVersion, "/")
+	c.Caps = !slices.Contains([]string{"v1beta1", "v1beta2", "v1beta3"}, version)
+	return c, nil
+}
+
+// cappedFile is the configuration with which kubeadm issues leaves that end before
+// their CA does.
+const cappedFile = "cluster-configuration-capped.yaml"
+
+// cappedBy is the configuration for a leaf of this CA: as it is, unless the leaf would
+// outlive the CA, which kubeadm does not look at.
+func (n *Node) cappedBy(c clusterConfig, ca pki.Certificate) (clusterConfig, error) {
+	// What kubeadm needs to start comes on top of the time left.
+	left := ca.NotAfter.Sub(n.Now()) - n.Kubeadm.Timeout
+	if ca.Leaf == nil || !c.Caps || c.Validity <= left || left <= 0 {
+		return c, nil
+	}
+	c.content["certificateValidityPeriod"] = left.Truncate(time.Second).String()
+	content, err := yaml.Marshal(c.content)
+	if err != nil {
+		return c, err
+	}
+	if err := n.State.write(cappedFile, content); err != nil {
+		return c, fmt.Errorf("configuration for a leaf that ends with its CA: %w", err)
+	}
+	c.Path = n.State.path(cappedFile)
+	return c, nil
 }

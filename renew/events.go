@@ -21,6 +21,16 @@ const (
 	EventRenewFailed = "d5491de3469046c2a025e79e173355da"
 	// EventPutBack: what kubeadm wrote was refused, and the certificate is as it was.
 	EventPutBack = "86dc74cf2fe149948551521b479a005a"
+	// EventRepaired: what kubeadm changed beside the certificate is as it was.
+	EventRepaired = "c48b61502305404894a67ffb8578b490"
+	// EventPreflight: a new credential was refused, or could not be tried.
+	EventPreflight = "1667a36d874748189c5db407c45ed1c8"
+	// EventEscalated: a component that did not come back is helped.
+	EventEscalated = "9f881d2f922046d882340a41d15aad3d"
+	// EventCutOff: a run was cut off by a crash.
+	EventCutOff = "cf7f334814f848e8893c75a0902ef8d6"
+	// EventRecovered: what a run that was cut off had begun was kept or put back.
+	EventRecovered = "a9016dc7e5354802ab27049186cc6191"
 	// EventRestarting: a component is about to be stopped.
 	EventRestarting = "89aa50fd6af04588a525fc3f1169a31d"
 	// EventRestarted: a component runs anew and is healthy.

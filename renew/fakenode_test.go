@@ -77,7 +77,7 @@ func newFakeNode(t *testing.T) *fakeNode {
 		Restarts: renew.RestartOptions{Grace: map[string]time.Duration{renew.APIServer: 10 * time.Second}, GraceAlone: time.Second,
 			Back: 5 * time.Second, Healthy: 5 * time.Second, Kubelet: 5 * time.Second},
 		State: renew.State{Dir: t.TempDir()},
-		Log:   zap.NewNop(), Now: time.Now,
+		Log:   zap.NewNop(), Now: time.Now, Retention: renew.Retention{Keep: 10},
 	}
 	return n
 }
@@ -245,5 +245,5 @@ func (n *fakeNode) Configuration(context.Context) ([]byte, error) {
 	if n.configuration != nil {
 		return nil, n.configuration
 	}
-	return []byte("apiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\nkubernetesVersion: v1.36.3\n"), nil
+	return []byte("apiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\nkubernetesVersion: v1.36.3\nencryptionAlgorithm: ECDSA-P256\n"), nil
 }

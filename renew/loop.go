@@ -97,6 +97,9 @@ func (l *Loop) look(ctx context.Context, trigger string) time.Duration {
 	n := l.Node
 	n.Alive = l.Notify.Watchdog
 	n.alive()
+	if err := n.Recover(ctx); err != nil {
+		l.notice("what a run that was cut off has left could not be put right: " + err.Error())
+	}
 	seen := n.Look(ctx, Wish{})
 	l.say(seen, trigger)
 	l.Notify.Status(status(seen))

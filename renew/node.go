@@ -20,11 +20,15 @@ type Node struct {
 	Health     health
 	Etcd       etcd
 	Cluster    clusterConfiguration
-	Kubeadm    Kubeadm
-	Policy     Policy
-	Restarts   RestartOptions
-	State      State
-	Log        *zap.Logger
+	// Credentials tries renewed client certificates before anything is stopped; nil
+	// tries none.
+	Credentials credentials
+	Kubeadm     Kubeadm
+	Policy      Policy
+	Restarts    RestartOptions
+	State       State
+	Retention   Retention
+	Log         *zap.Logger
 	// Now is the clock. Nothing else in this package reads one.
 	Now func() time.Time
 	// Alive is called while a run waits, so that the watchdog knows a slow step

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/kubecertd/kubecertd/pki"
 )
 
 // Entry is one line of a run's record. A step has two: one written before it and
@@ -24,6 +26,8 @@ type Entry struct {
 	// Reason is why the step is taken, on begin; what came of it, on end.
 	Reason string `json:"reason,omitempty"`
 	Error  string `json:"error,omitempty"`
+	// Snapshot is the id of the snapshot that the step took or used.
+	Snapshot string `json:"snapshot,omitempty"`
 	// Output is what kubeadm said.
 	Output string `json:"output,omitempty"`
 	// Plan is what the run set out to do, on the first line.
@@ -58,6 +62,9 @@ type Run struct {
 // keepRuns is how many records are kept.
 const keepRuns = 100
 
+// idTime is how the id of a run begins, so that ids sort by time.
+const idTime = "20060102T150405.000Z"
+
 // recorder writes one run's record.
 type recorder struct {
 	id   string
@@ -72,7 +79,7 @@ func (s State) record(now func() time.Time, trigger string, plan Plan) (*recorde
 	}
 	var suffix [3]byte
 	_, _ = rand.Read(suffix[:]) // never fails (crypto/rand)
-	id := now().UTC().Format("20060102T150405.000Z") + "-" + hex.EncodeToString(suffix[:])
+	id := now().UTC().Format(idTime) + "-" + hex.EncodeToString(suffix[:])
 	f, err := os.OpenFile(s.path("runs", id+".jsonl"), os.O_WRONLY|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("record of the run: %w: nothing was changed", err)
@@ -152,22 +159,32 @@ func (s State) History() ([]Run, error) {
 	var runs []Run
 	var unreadable []error
 	for _, id := range s.runIDs() {
-		content, err := os.ReadFile(s.path("runs", id+".jsonl"))
+		run, err := s.run(id)
 		if err != nil {
-			unreadable = append(unreadable, fmt.Errorf("record of run %s: %w", id, err))
-			continue
-		}
-		run, err := parseRun(id, content)
-		if err != nil {
-			unreadable = append(unreadable, fmt.Errorf("record of run %s: %s: %w", id, s.path("runs", id+".jsonl"), err))
+			unreadable = append(unreadable, err)
 		}
 		runs = append(runs, run)
 	}
 	return runs, errors.Join(unreadable...)
 }
 
+// run reads one record, as far as it can be read.
+func (s State) run(id string) (Run, error) {
+	file := s.path("runs", id+".jsonl")
+	content, _, err := pki.ReadFile(file)
+	if err != nil {
+		return Run{ID: id, Outcome: Unfinished}, fmt.Errorf("record of run %s: %s: %w", id, file, err)
+	}
+	run, err := parseRun(id, content)
+	if err != nil {
+		return run, fmt.Errorf("record of run %s: %s: %w", id, file, err)
+	}
+	return run, nil
+}
+
 // parseRun reads a record. A torn last line is what a power cut leaves and no
-// error; any other line that cannot be read is one.
+// error; any other line that cannot be read is one, and so is a record that does not
+// begin with its run.
 func parseRun(id string, content []byte) (Run, error) {
 	run := Run{ID: id, Outcome: Unfinished, Renewed: []string{}, Restarted: []string{}}
 	lines := bytes.Split(content, []byte("\n"))
@@ -184,6 +201,9 @@ func parseRun(id string, content []byte) (Run, error) {
 		}
 		run.Entries = append(run.Entries, e)
 		run.add(e)
+	}
+	if len(run.Entries) > 0 && run.Began.IsZero() {
+		return run, errors.New("does not begin with the begin of a run")
 	}
 	return run, nil
 }

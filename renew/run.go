@@ -31,6 +31,10 @@ type run struct {
 	*recorder
 	log  *zap.Logger
 	plan Plan
+	// snapshot is what the node was before this run changed anything.
+	snapshot Snapshot
+	// renewed are the certificates that are new and validated.
+	renewed []string
 }
 
 // Act carries out what is to be done now: it takes the node's lock, looks, and, if
@@ -47,6 +51,9 @@ func (n *Node) Act(ctx context.Context, wish Wish, trigger string) (id string, l
 		return "", Look{}, err
 	}
 	defer unlock()
+	if err := n.recoverLocked(ctx); err != nil {
+		return "", Look{}, fmt.Errorf("what the last run left must be put right first: %w", err)
+	}
 	look = n.Look(ctx, wish)
 	if len(look.Plan.Blocked) > 0 {
 		return "", look, &BlockedError{look.Plan.Blocked}
@@ -74,9 +81,14 @@ func (n *Node) Act(ctx context.Context, wish Wish, trigger string) (id string, l
 	return recorder.id, look, errors.Join(err, closing, recorder.close())
 }
 
-// carry is the run: renew, restart, prove.
+// carry is the run: renew, try, restart, prove.
 func (r *run) carry(ctx context.Context, o Observation) error {
 	failures, err := r.renew(ctx, o)
+	if err == nil {
+		var refused error
+		refused, err = r.preflight(context.WithoutCancel(ctx))
+		failures = errors.Join(failures, refused)
+	}
 	if err != nil {
 		return errors.Join(failures, err)
 	}
@@ -123,8 +135,7 @@ func (r *run) renew(ctx context.Context, o Observation) (failures, stop error) {
 		return nil, fmt.Errorf("told to stop before anything was changed: %w", context.Cause(ctx))
 	}
 	layout, _ := r.Locate()
-	snapshot, err := r.State.snapshot(r.id, layout.Root, o, r.plan.Renew)
-	if err = errors.Join(err, r.end("snapshot", snapshot, "", err)); err != nil {
+	if err := r.takeSnapshot(layout, o); err != nil {
 		return nil, err
 	}
 	var failed []error
@@ -133,16 +144,17 @@ func (r *run) renew(ctx context.Context, o Observation) (failures, stop error) {
 			return errors.Join(failed...), fmt.Errorf("told to stop before %s was renewed: %w", renewal.Certificate, context.Cause(ctx))
 		}
 		before, _ := o.Certificate(renewal.Certificate)
-		after, err := r.renewOne(ctx, renewal, before)
+		after, err := r.renewOne(ctx, layout, renewal, before)
 		if err == nil {
+			r.renewed = append(r.renewed, renewal.Certificate)
 			r.log.Info("certificate renewed", event(EventRenewed), zap.String("certificate", renewal.Certificate),
 				zap.Time("not_after", after.NotAfter), zap.String("serial", after.Serial), zap.String("path", after.Path))
 			continue
 		}
 		r.log.Error("certificate not renewed", event(EventRenewFailed), zap.String("certificate", renewal.Certificate), zap.Error(err))
 		failed = append(failed, err)
-		if after.SHA256 != before.SHA256 || after.KeyMatches != before.KeyMatches {
-			if err := r.putBack(snapshot, layout.Root, o, renewal); err != nil {
+		if !unchanged(r.snapshot, layout, renewal.Certificate) {
+			if err := r.putBack(layout, renewal.Certificate, "what kubeadm wrote was refused", false); err != nil {
 				return errors.Join(failed...), fmt.Errorf("nothing is restarted: %s is not as it was and must not be read by a component: %w", renewal.Path, err)
 			}
 		}
@@ -155,29 +167,63 @@ func (r *run) renew(ctx context.Context, o Observation) (failures, stop error) {
 	return errors.Join(failed...), nil
 }
 
+// takeSnapshot copies everything that the renewals may change.
+func (r *run) takeSnapshot(layout pki.Layout, o Observation) error {
+	if err := r.begin("snapshot", ""); err != nil {
+		return fmt.Errorf("%w: nothing was changed", err)
+	}
+	snap, err := r.State.snapshot(r.id, r.Now(), layout, o.Certificates)
+	if err != nil {
+		return errors.Join(err, r.end("snapshot", "", "", err))
+	}
+	r.snapshot = snap
+	if err := r.write(Entry{Step: "snapshot", Event: "end", Snapshot: snap.ID}); err != nil {
+		return fmt.Errorf("%w: nothing was changed", err)
+	}
+	r.State.pruneSnapshots(r.Retention, r.Now())
+	return nil
+}
+
 // renewOne renews one certificate and says what is on disk afterwards.
-func (r *run) renewOne(ctx context.Context, renewal Renewal, before pki.Certificate) (pki.Certificate, error) {
+func (r *run) renewOne(ctx context.Context, layout pki.Layout, renewal Renewal, before pki.Certificate) (pki.Certificate, error) {
 	r.alive()
 	step := "renew " + renewal.Certificate
 	configuration, err := r.configuration()
 	if err != nil {
 		return before, err
 	}
+	ca, _ := Observation{Certificates: layout.Read(r.Now())}.Certificate(before.CA)
+	if configuration, err = r.cappedBy(configuration, ca); err != nil {
+		return before, err
+	}
 	if err := r.begin(step, renewal.Reason); err != nil {
 		return before, fmt.Errorf("%s: %w", step, err)
 	}
-	output, err := r.Kubeadm.Renew(ctx, renewal.Certificate, configuration)
+	output, err := r.Kubeadm.Renew(ctx, renewal.Certificate, configuration.Path)
 	r.alive()
-	layout, _ := r.Locate()
-	after, _ := Observation{Certificates: layout.Read(r.Now())}.Certificate(renewal.Certificate)
 	if err == nil {
-		err = validate(before, after)
+		err = r.check(layout, before)
 	}
-	if again := r.Policy.Decide(after, r.Now()); err == nil && again.Renew {
-		// Renewing it at every look would help nobody.
-		err = fmt.Errorf("%s would be due again at once (%s): is certificateValidityPeriod in the cluster configuration as intended?", after.Path, again.Reason)
-	}
+	after, _ := Observation{Certificates: layout.Read(r.Now())}.Certificate(renewal.Certificate)
 	return after, errors.Join(err, r.end(step, after.Reason, output, err))
+}
+
+// putBack makes a certificate what it was before the run. Until that is on disk the
+// record says that it is under way, so that it is done again after a crash.
+func (r *run) putBack(layout pki.Layout, certificate, why string, loaded bool) error {
+	step := "put back " + certificate
+	if err := r.begin(step, why); err != nil {
+		r.log.Error("the run's record could not be written; the certificate is put back all the same", zap.Error(err))
+	}
+	err := r.snapshot.putBack(layout, certificate, loaded)
+	if err != nil {
+		err = fmt.Errorf("%s could not be put back from snapshot %s: %w", certificate, r.snapshot.ID, err)
+		r.log.Error("certificate could not be put back", event(EventPutBack), zap.String("certificate", certificate), zap.Error(err))
+	} else {
+		r.log.Warn("certificate put back as it was", event(EventPutBack), zap.String("certificate", certificate),
+			zap.String("snapshot", r.snapshot.ID), zap.String("reason", why))
+	}
+	return errors.Join(err, r.end(step, r.snapshot.ID, "", err))
 }
 
 // usable refuses the restart of a component that would read a certificate that

@@ -1,7 +1,7 @@
 package renew
 
 import (
-	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -9,118 +9,252 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
+	"reflect"
 	"slices"
+	"strings"
 	"syscall"
-
-	"go.uber.org/zap"
+	"time"
 
 	"github.com/kubecertd/kubecertd/pki"
 )
 
-// keepSnapshots is how many snapshots are kept, the newest always among them.
-const keepSnapshots = 10
+// Snapshot is a copy of every file that kubeadm may change on this node, and of the
+// CAs' certificates, by which the copies can be judged later. CA keys are not copied.
+type Snapshot struct {
+	ID    string    `json:"id"` // of the run that took it
+	Taken time.Time `json:"taken"`
+	Files []Copied  `json:"files"`
+
+	dir string
+}
 
 // Copied is one file of a snapshot, as it was.
 type Copied struct {
-	Path   string      `json:"path"` // on the host; the copy has the same path under the snapshot
-	Mode   fs.FileMode `json:"mode"`
-	UID    uint32      `json:"uid"`
-	GID    uint32      `json:"gid"`
-	SHA256 string      `json:"sha256"`
+	// Certificate is the name of the certificate that the file holds, or the key of.
+	Certificate string `json:"certificate"`
+	// Path is the file on the host; the copy has the same path under the snapshot.
+	Path string `json:"path"`
+	// Link is what the path pointed at, where it was a symbolic link.
+	Link string `json:"link,omitempty"`
+	// Absent says that there was no such file; nothing of the below is set then.
+	Absent   bool        `json:"absent,omitempty"`
+	Mode     fs.FileMode `json:"mode,omitempty"` // permissions only
+	UID      uint32      `json:"uid"`
+	GID      uint32      `json:"gid"`
+	Size     int64       `json:"size"` // bytes
+	Modified time.Time   `json:"modified,omitzero"`
+	SHA256   string      `json:"sha256,omitempty"` // lower-case hex
 }
 
-// snapshot copies every file that the renewals may change, keys included, and
-// returns when the copies have reached the disk: kubeadm writes in place, without a
-// copy of its own (client-go: util/cert/io.go).
-func (s State) snapshot(id, root string, o Observation, renewals []Renewal) (dir string, err error) {
-	dir = s.path("snapshots", id)
+// Retention says how many snapshots are kept, and for how long. The newest that is
+// whole is always kept.
+type Retention struct {
+	Keep int
+	Age  time.Duration // 0 is for ever
+}
+
+const (
+	snapshots    = "snapshots"
+	manifestName = "manifest.json"
+	// partial ends the name of a snapshot that is being taken.
+	partial = ".partial"
+)
+
+// snapshot copies what kubeadm may change, and returns when the copies have reached
+// the disk: kubeadm writes in place, without a copy of its own (client-go:
+// util/cert/io.go). Where nothing has changed since the newest snapshot that one is
+// returned, so that a run that fails again and again does not push the older ones
+// out.
+func (s State) snapshot(id string, now time.Time, layout pki.Layout, certificates []pki.Certificate) (snap Snapshot, err error) {
+	dir := s.path(snapshots, id)
+	temporary := dir + partial
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("snapshot %s: %w: nothing was changed", dir, errors.Join(err, os.RemoveAll(dir)))
+			err = fmt.Errorf("snapshot %s: %w: nothing was changed", dir, errors.Join(err, os.RemoveAll(temporary)))
 		}
 	}()
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return dir, err
+	if err := os.MkdirAll(temporary, 0o700); err != nil {
+		return snap, err
 	}
-	var copies []Copied
-	for _, file := range files(o, renewals) {
-		c, err := copyFile(filepath.Join(root, file), filepath.Join(dir, file))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // a key that is gone is what the renewal cures
+	snap = Snapshot{ID: id, Taken: now.UTC().Truncate(time.Millisecond), dir: dir}
+	for _, f := range files(certificates) {
+		if f, err = copyFile(f, layout, temporary); err != nil {
+			return snap, err
 		}
-		if err != nil {
-			return dir, err
-		}
-		c.Path = file
-		copies = append(copies, c)
+		snap.Files = append(snap.Files, f)
 	}
-	manifest, err := json.MarshalIndent(copies, "", "  ")
+	if newest, err := s.newest(); err == nil && reflect.DeepEqual(newest.Files, snap.Files) {
+		return newest, os.RemoveAll(temporary)
+	}
+	manifest, err := json.MarshalIndent(snap, "", "  ")
 	if err != nil {
-		return dir, err
+		return snap, err
 	}
-	if err := writeSynced(filepath.Join(dir, "manifest.json"), manifest); err != nil {
-		return dir, err
+	if err := writeSynced(filepath.Join(temporary, manifestName), manifest); err != nil {
+		return snap, err
 	}
-	if err := syncTree(s.path("snapshots")); err != nil {
-		return dir, err
+	if err := syncTree(temporary); err != nil {
+		return snap, err
 	}
-	s.pruneSnapshots()
-	return dir, nil
+	// Only a whole snapshot has its name.
+	if err := os.Rename(temporary, dir); err != nil {
+		return snap, err
+	}
+	return snap, errors.Join(syncDir(s.path(snapshots)), syncDir(s.Dir))
 }
 
-// putBack restores the files of one certificate from the snapshot. They are written in
-// place, because kubeconfigs are mounted into containers as single files, and a file
-// renamed over them would not be seen there (kubeadm: phases/controlplane/volumes.go).
-func (r *run) putBack(snapshot, root string, o Observation, renewal Renewal) (err error) {
-	step := "put back " + renewal.Certificate
-	if err := r.begin(step, "what kubeadm wrote was refused"); err != nil {
-		r.log.Error("the run's record could not be written; the certificate is put back all the same", zap.Error(err))
+// Snapshot reads one snapshot and checks every copy against the manifest. An error
+// names the file that is damaged; the snapshot is returned with it as far as it
+// could be read.
+func (s State) Snapshot(id string) (Snapshot, error) {
+	if id == "" || id != filepath.Base(id) || strings.HasPrefix(id, ".") {
+		return Snapshot{}, fmt.Errorf("%q is no id of a snapshot", id)
 	}
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("it could not be put back from %s: %w", snapshot, err)
-		}
-		err = errors.Join(err, r.end(step, snapshot, "", err))
-	}()
-	for _, file := range files(o, []Renewal{renewal}) {
-		content, err := os.ReadFile(filepath.Join(snapshot, file))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // there was none
-		}
-		if err != nil {
-			return err
-		}
-		target := filepath.Join(root, file)
-		// An existing file keeps its mode and owner.
-		f, err := os.OpenFile(target, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-		if err != nil {
-			return err
-		}
-		_, err = f.Write(content)
-		if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-			return err
-		}
-		if written, err := os.ReadFile(target); err != nil || !bytes.Equal(written, content) {
-			return fmt.Errorf("%s does not hold what was written to it: %w", file, err)
-		}
-		// It was not written anew, so nobody has to read it anew.
-		if info, err := os.Stat(filepath.Join(snapshot, file)); err == nil {
-			_ = os.Chtimes(target, info.ModTime(), info.ModTime())
+	dir := s.path(snapshots, id)
+	content, _, err := pki.ReadFile(filepath.Join(dir, manifestName))
+	if err != nil {
+		return Snapshot{ID: id}, fmt.Errorf("snapshot %s: %s: %w", id, filepath.Join(dir, manifestName), err)
+	}
+	snap, err := parseManifest(content)
+	if err != nil {
+		return Snapshot{ID: id}, fmt.Errorf("snapshot %s: %s: %w", id, filepath.Join(dir, manifestName), err)
+	}
+	snap.ID, snap.dir = id, dir
+	for _, f := range snap.Files {
+		if _, err := snap.content(f); err != nil {
+			return snap, err
 		}
 	}
-	r.log.Warn("certificate put back as it was", event(EventPutBack), zap.String("certificate", renewal.Certificate), zap.String("snapshot", snapshot))
-	return nil
+	return snap, nil
 }
 
-// files are the files that hold the certificates to be renewed, and their keys.
-func files(o Observation, renewals []Renewal) []string {
-	var list []string
-	for _, r := range renewals {
-		c, _ := o.Certificate(r.Certificate)
-		for _, file := range []string{c.Path, keyFile(c)} {
-			if file != "" && !slices.Contains(list, file) {
-				list = append(list, file)
+// Snapshots reads all, oldest first. Those that are damaged are named in the error.
+func (s State) Snapshots() ([]Snapshot, error) {
+	var list []Snapshot
+	var damaged []error
+	for _, id := range s.snapshotIDs() {
+		snap, err := s.Snapshot(id)
+		if err != nil {
+			damaged = append(damaged, err)
+			continue
+		}
+		list = append(list, snap)
+	}
+	return list, errors.Join(damaged...)
+}
+
+// newest is the newest snapshot that is whole.
+func (s State) newest() (Snapshot, error) {
+	for _, id := range slices.Backward(s.snapshotIDs()) {
+		if snap, err := s.Snapshot(id); err == nil {
+			return snap, nil
+		}
+	}
+	return Snapshot{}, errors.New("there is no snapshot")
+}
+
+// snapshotIDs are sorted by name, and so by time.
+func (s State) snapshotIDs() []string {
+	entries, _ := os.ReadDir(s.path(snapshots))
+	var ids []string
+	for _, e := range entries {
+		if e.IsDir() && !strings.HasSuffix(e.Name(), partial) {
+			ids = append(ids, e.Name())
+		}
+	}
+	return ids
+}
+
+// parseManifest reads a manifest and refuses one that snapshot cannot have written.
+func parseManifest(content []byte) (Snapshot, error) {
+	var snap Snapshot
+	if err := json.Unmarshal(content, &snap); err != nil {
+		return Snapshot{}, fmt.Errorf("cannot be parsed: %w", err)
+	}
+	seen := map[string]bool{}
+	for _, f := range snap.Files {
+		sum, err := hex.DecodeString(f.SHA256)
+		switch {
+		case !path.IsAbs(f.Path) || path.Clean(f.Path) != f.Path || f.Path == "/":
+			return Snapshot{}, fmt.Errorf("names %q, which is no path of a file", f.Path)
+		case seen[f.Path]:
+			return Snapshot{}, fmt.Errorf("names %s twice", f.Path)
+		case f.Absent != (f.SHA256 == "") || err != nil || (len(sum) != 0 && len(sum) != sha256.Size):
+			return Snapshot{}, fmt.Errorf("has no SHA-256 of %s", f.Path)
+		case f.Mode&^fs.ModePerm != 0 || f.Size < 0:
+			return Snapshot{}, fmt.Errorf("has an impossible mode or size of %s", f.Path)
+		}
+		seen[f.Path] = true
+	}
+	if len(snap.Files) == 0 {
+		return Snapshot{}, errors.New("names no file")
+	}
+	return snap, nil
+}
+
+// content is a copy, checked.
+func (s Snapshot) content(f Copied) ([]byte, error) {
+	if f.Absent {
+		return nil, nil
+	}
+	content, _, err := pki.ReadFile(filepath.Join(s.dir, f.Path))
+	if err != nil {
+		return nil, fmt.Errorf("snapshot %s: the copy of %s: %w", s.ID, f.Path, err)
+	}
+	if checksum(content) != f.SHA256 {
+		return nil, fmt.Errorf("snapshot %s: the copy of %s is not what was copied: its SHA-256 differs from the manifest's", s.ID, f.Path)
+	}
+	return content, nil
+}
+
+// of are the files of one certificate.
+func (s Snapshot) of(certificate string) []Copied {
+	return slices.DeleteFunc(slices.Clone(s.Files), func(f Copied) bool { return f.Certificate != certificate })
+}
+
+// certificates reads the copies as the certificates they were.
+func (s Snapshot) certificates(layout pki.Layout) []pki.Certificate {
+	layout.Root = s.dir
+	return layout.Read(s.Taken)
+}
+
+// prune removes the snapshots that are too many or too old, and what was left of
+// those that were never finished. One that cannot be removed is in nobody's way.
+func (s State) pruneSnapshots(keep Retention, now time.Time) {
+	entries, _ := os.ReadDir(s.path(snapshots))
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), partial) {
+			_ = os.RemoveAll(s.path(snapshots, e.Name()))
+		}
+	}
+	ids := s.snapshotIDs()
+	good, _ := s.newest()
+	for i, id := range ids {
+		taken, err := time.Parse(idTime, strings.SplitN(id, "-", 2)[0])
+		old := keep.Age > 0 && err == nil && now.Sub(taken) > keep.Age
+		if id != good.ID && (old || len(ids)-i > max(keep.Keep, 1)) {
+			_ = os.RemoveAll(s.path(snapshots, id))
+		}
+	}
+}
+
+// files are the files that hold what kubeadm renews, with their keys, and the CAs'.
+func files(certificates []pki.Certificate) []Copied {
+	var list []Copied
+	for _, c := range certificates {
+		paths := []string{c.Path}
+		switch {
+		case c.Kind == pki.CA:
+		case c.Renewer != pki.Kubeadm:
+			continue
+		default:
+			paths = append(paths, keyFile(c))
+		}
+		for _, p := range paths {
+			if p != "" && !slices.ContainsFunc(list, func(f Copied) bool { return f.Path == p }) {
+				list = append(list, Copied{Certificate: c.Name, Path: p})
 			}
 		}
 	}
@@ -131,32 +265,37 @@ func files(o Observation, renewals []Renewal) []string {
 // that was there could not be read.
 func keyFile(c pki.Certificate) string {
 	if c.KeyPath == "" && c.Kind == pki.PEM {
-		return c.Path[:len(c.Path)-len(filepath.Ext(c.Path))] + ".key"
+		return strings.TrimSuffix(c.Path, filepath.Ext(c.Path)) + ".key"
 	}
 	return c.KeyPath
 }
 
-func copyFile(from, to string) (Copied, error) {
-	info, err := os.Stat(from)
-	if err != nil {
-		return Copied{}, err
+// copyFile copies one file into a directory, and completes what is known about it.
+func copyFile(f Copied, layout pki.Layout, dir string) (Copied, error) {
+	f.Link, _ = os.Readlink(filepath.Join(layout.Root, f.Path)) // an error says that it is no link
+	content, info, err := pki.ReadFile(layout.Resolve(f.Path))
+	if errors.Is(err, fs.ErrNotExist) {
+		f.Absent = true
+		return f, nil
 	}
-	content, err := os.ReadFile(from)
 	if err != nil {
-		return Copied{}, err
+		return f, fmt.Errorf("%s: %w", f.Path, err)
 	}
-	sum := sha256.Sum256(content)
-	c := Copied{Mode: info.Mode().Perm(), SHA256: hex.EncodeToString(sum[:])}
+	f.Mode, f.Size, f.SHA256 = info.Mode().Perm(), int64(len(content)), checksum(content)
+	f.Modified = info.ModTime().UTC()
 	if owner, ok := info.Sys().(*syscall.Stat_t); ok {
-		c.UID, c.GID = owner.Uid, owner.Gid
+		f.UID, f.GID = owner.Uid, owner.Gid
 	}
+	to := filepath.Join(dir, f.Path)
 	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
-		return c, err
+		return f, err
 	}
-	if err := writeSynced(to, content); err != nil {
-		return c, err
-	}
-	return c, os.Chtimes(to, info.ModTime(), info.ModTime())
+	return f, cmp.Or(writeSynced(to, content), os.Chtimes(to, f.Modified, f.Modified))
+}
+
+func checksum(content []byte) string {
+	sum := sha256.Sum256(content)
+	return hex.EncodeToString(sum[:])
 }
 
 // writeSynced writes a new file for root alone, and returns when it is on disk.
@@ -169,22 +308,12 @@ func writeSynced(name string, content []byte) error {
 	return errors.Join(err, f.Sync(), f.Close())
 }
 
-// syncTree makes the names of all files under a directory, and its own, durable.
+// syncTree makes the names of all files under a directory durable.
 func syncTree(dir string) error {
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !d.IsDir() {
 			return err
 		}
 		return syncDir(path)
 	})
-	return errors.Join(err, syncDir(filepath.Dir(dir)))
-}
-
-// pruneSnapshots removes the oldest. One that cannot be removed is in nobody's way.
-func (s State) pruneSnapshots() {
-	entries, _ := os.ReadDir(s.path("snapshots")) // sorted by name, and so by time
-	for len(entries) > keepSnapshots {
-		_ = os.RemoveAll(s.path("snapshots", entries[0].Name()))
-		entries = entries[1:]
-	}
 }

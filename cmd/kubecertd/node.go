@@ -63,9 +63,10 @@ func newNode(c configs.Config, log *zap.Logger) *node {
 			Healthy:    c.Restart.Healthy,
 			Kubelet:    c.Kubelet.Timeout,
 		},
-		State: renew.State{Dir: c.Paths.State},
-		Log:   log,
-		Now:   time.Now,
+		State:     renew.State{Dir: c.Paths.State},
+		Retention: renew.Retention{Keep: c.Snapshots.Keep, Age: c.Snapshots.Age},
+		Log:       log,
+		Now:       time.Now,
 	}
 	return n
 }
