@@ -50,9 +50,11 @@ type Renew struct {
 type Check struct {
 	// Interval is the longest time between two looks.
 	Interval time.Duration `mapstructure:"interval"`
-	// Retry is the time to the next look after one that failed or was blocked, never
-	// more than Interval.
+	// Retry is the time to the next look after one that was blocked, never more than
+	// Interval, and to the second attempt of what failed; it doubles from then on.
 	Retry time.Duration `mapstructure:"retry"`
+	// RetryLimit is the longest time to the next attempt of what keeps failing.
+	RetryLimit time.Duration `mapstructure:"retryLimit"`
 	// Settle is how long files must be quiet after a change before it is looked at.
 	Settle time.Duration `mapstructure:"settle"`
 }
@@ -129,7 +131,7 @@ func Default() Config {
 			Kubeadm: "kubeadm",
 			Timeout: time.Minute,
 		},
-		Check: Check{Interval: time.Hour, Retry: time.Minute, Settle: time.Second},
+		Check: Check{Interval: time.Hour, Retry: time.Minute, RetryLimit: 4 * time.Hour, Settle: time.Second},
 		Restart: Restart{
 			Grace: Grace{
 				Etcd:              30 * time.Second,

@@ -52,6 +52,7 @@ func TestYAMLWithOrigins(t *testing.T) {
 check:
   interval: 2h # --check-interval
   retry: 30s # FILE:2
+  retryLimit: 4h # default
   settle: 1s # default
 restart:
   grace:

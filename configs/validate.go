@@ -24,6 +24,11 @@ func (c Config) Validate() error {
 
 	p.between("check.interval", c.Check.Interval, time.Second, day)
 	p.between("check.retry", c.Check.Retry, time.Second, day)
+	p.between("check.retryLimit", c.Check.RetryLimit, time.Second, 7*day)
+	if c.Check.RetryLimit < c.Check.Retry {
+		p.add("check.retryLimit", fmt.Sprintf("is shorter than check.retry, %s (got %s)", FormatDuration(c.Check.Retry), FormatDuration(c.Check.RetryLimit)),
+			"set it to more than that")
+	}
 	p.between("check.settle", c.Check.Settle, 0, time.Minute)
 
 	p.grace("restart.grace.etcd", c.Restart.Grace.Etcd)

@@ -73,7 +73,7 @@ func newFakeNode(t *testing.T) *fakeNode {
 		Locate:     func() (pki.Layout, []error) { return pki.Locate(pki.Options{Root: n.files.Root}) },
 		Containers: pods{n}, Kubelet: unit{n}, Health: n, Etcd: n, Cluster: n,
 		Kubeadm: renew.Kubeadm{Path: n.kubeadm(), Timeout: 20 * time.Second},
-		Policy:  shipped,
+		Policy:  renew.Policy{Before: shipped.Before, Share: shipped.Share, Retry: renew.Retry{After: time.Minute, Limit: 4 * time.Hour}},
 		Restarts: renew.RestartOptions{Grace: map[string]time.Duration{renew.APIServer: 10 * time.Second}, GraceAlone: time.Second,
 			Back: 5 * time.Second, Healthy: 5 * time.Second, Kubelet: 5 * time.Second},
 		State: renew.State{Dir: t.TempDir()},
@@ -137,6 +137,11 @@ func (n *fakeNode) renewAgain(name string) {
 	if err := os.WriteFile(file, content, 0o600); err != nil {
 		n.t.Fatal(err)
 	}
+}
+
+// later makes the node believe that so much time has passed.
+func (n *fakeNode) later(d time.Duration) {
+	n.Now = func() time.Time { return time.Now().Add(d) }
 }
 
 // calls are the certificates that kubeadm was asked to renew.

@@ -29,6 +29,7 @@ func (l Look) Stale() []string {
 // answer for. It changes nothing.
 func (n *Node) Look(ctx context.Context, wish Wish) Look {
 	o := n.Observe(ctx, n.Now())
+	o.Failures = n.State.failures()
 	l := Look{Observation: o, Proofs: Prove(o), Plan: Decide(o, n.Policy, wish)}
 	if l.Plan.Work() {
 		n.gate(ctx, &l.Plan)

@@ -20,8 +20,8 @@ type Loop struct {
 	// Interval is how often the node is looked at without being woken. The timer
 	// alone is right; everything that wakes the loop only makes it earlier.
 	Interval time.Duration
-	// Retry is how soon it looks again after a closed gate or a failed run. After
-	// failed runs it doubles, up to Interval.
+	// Retry is how soon it looks again after a closed gate. What has failed is tried
+	// again when the plan says so.
 	Retry time.Duration
 	// Wake wakes the loop, with the reason: a file has changed.
 	Wake <-chan string
@@ -34,11 +34,9 @@ type Loop struct {
 	// Notify is told what to show to the service manager.
 	Notify notifier
 
-	failures int
-	brake    time.Time // until then only the timer wakes it
-	last     string    // what the last look found, so that each finding is said once
-	notices  map[string]bool
-	ready    bool
+	last    string // what the last look found, so that each finding is said once
+	notices map[string]bool
+	ready   bool
 }
 
 // notifier is the service manager (sd_notify(3)).
@@ -75,11 +73,6 @@ func (l *Loop) Run(ctx context.Context) error {
 			case <-next.C:
 				trigger = "timer"
 			case why := <-l.Wake:
-				// The writes of a failed run would wake it into the next one.
-				if n := l.Node.Now(); n.Before(l.brake) {
-					l.Node.Log.Debug("not woken so soon after a failed run", zap.String("trigger", why))
-					continue
-				}
 				trigger = why
 			case <-l.Hangup:
 				l.Reload(l)
@@ -118,7 +111,6 @@ func (l *Loop) look(ctx context.Context, trigger string) time.Duration {
 	case seen.Plan.Work():
 		wait = l.act(ctx, trigger)
 	default:
-		l.failures = 0
 		if seen.Observation.ControlPlane {
 			if err := n.Remember(ctx); err != nil {
 				l.notice(err.Error())
@@ -140,24 +132,21 @@ func (l *Loop) act(ctx context.Context, trigger string) time.Duration {
 	}
 	var blocked *BlockedError
 	var locked *LockedError
-	switch {
-	case err == nil:
-		l.failures = 0
-	case errors.As(err, &blocked), errors.As(err, &locked):
+	if errors.As(err, &blocked) || errors.As(err, &locked) {
 		n.Log.Warn("not now", event(EventBlocked), zap.Error(err))
 		return min(l.Retry, l.Interval)
-	default:
-		l.failures++
-		l.brake = n.Now().Add(min(l.Retry, l.Interval))
 	}
 	after := n.Look(ctx, Wish{})
 	l.say(after, "run")
 	l.Notify.Status(status(after))
-	if l.failures == 0 && !after.Plan.Work() {
-		return l.Interval
+	wait := l.Interval
+	if after.Plan.Work() {
+		wait = min(l.Retry, wait)
 	}
-	wait := l.Retry << min(max(l.failures-1, 0), 16)
-	return min(wait, l.Interval)
+	if next := after.Plan.Next; !next.IsZero() {
+		wait = min(wait, max(next.Sub(n.Now()), time.Second))
+	}
+	return wait
 }
 
 // say logs what a look found: every decision once, and "nothing due" too.

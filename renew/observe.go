@@ -36,6 +36,8 @@ type Observation struct {
 	// Problems are the parts of the node that could not be looked at, and why. What
 	// depends on them is unknown, not fine.
 	Problems []Problem `json:"problems,omitempty"`
+	// Failures are the steps that failed the last time, by their name in the records.
+	Failures map[string]Failure `json:"failures,omitempty"`
 }
 
 // Problem is something that could not be observed.

@@ -64,6 +64,8 @@ type Wish struct {
 	Names []string // these certificates
 }
 
+func (w Wish) any() bool { return w.All || len(w.Names) > 0 }
+
 func (w Wish) wants(name string) bool { return w.All || slices.Contains(w.Names, name) }
 
 // Work says whether the plan holds anything to do.
@@ -79,6 +81,9 @@ func Decide(o Observation, policy Policy, wish Wish) Plan {
 		d := policy.Decide(c, o.At)
 		if c.Renewer == pki.Kubeadm && c.CAKeyHere && c.Leaf != nil && !d.Renew && wish.wants(c.Name) {
 			d.Renew, d.Reason = true, "asked for; "+d.Reason
+		}
+		if d.Renew && !wish.wants(c.Name) {
+			d = restrained(o, policy, c, d)
 		}
 		p.Decisions = append(p.Decisions, Decided{c.Name, d})
 		switch {
@@ -97,9 +102,18 @@ func Decide(o Observation, policy Policy, wish Wish) Plan {
 		if !component.Running {
 			continue // whoever starts it will start it with what is on disk
 		}
-		if reason := restartReason(o, proofs, p.Renew, name); reason != "" {
-			p.Restart = append(p.Restart, Restart{name, reason})
+		reason := restartReason(o, proofs, p.Renew, name)
+		if reason == "" {
+			continue
 		}
+		if until, why := o.held(policy.Retry, "restart "+name, unlimited); why != "" && len(p.Renew) == 0 && !wish.any() {
+			p.Notices = append(p.Notices, fmt.Sprintf("the restart of %s %s", name, why))
+			if p.Next.IsZero() || until.Before(p.Next) {
+				p.Next, p.NextReason = until, "the restart of "+name+" is tried again"
+			}
+			continue
+		}
+		p.Restart = append(p.Restart, Restart{name, reason})
 	}
 	if p.Work() {
 		p.Blocked = append(p.Blocked, gates(o, p)...)
@@ -114,6 +128,29 @@ func Decide(o Observation, policy Policy, wish Wish) Plan {
 	return p
 }
 
+// unlimited is for what has no end that comes near.
+const unlimited = 1 << 62
+
+// restrained takes back the renewal of a certificate that it would not help, or that
+// has just failed.
+func restrained(o Observation, policy Policy, c pki.Certificate, d Decision) Decision {
+	// The new one would end where this one does: kubeadm is made to issue none that
+	// outlives its CA.
+	if ca, here := o.Certificate(c.CA); here && ca.Leaf != nil && c.State != pki.Expired && ca.State != pki.Expired &&
+		c.NotAfter.After(ca.NotAfter.Add(-withItsCA)) {
+		d.Renew, d.At = false, time.Time{}
+		d.Reason = fmt.Sprintf("it ends with its CA %s (%s), and so would a new one: replace the CA", ca.Name, ca.NotAfter.UTC().Format(pki.TimeLayout))
+		return d
+	}
+	if until, why := o.held(policy.Retry, "renew "+c.Name, c.Remaining(o.At)); why != "" {
+		d.Renew, d.At, d.Reason = false, until, d.Reason+"; its renewal "+why
+	}
+	return d
+}
+
+// withItsCA is how near a leaf's end is to its CA's for a new leaf to end no later.
+const withItsCA = time.Hour
+
 // notice is what a person must be told about a certificate that the plan does not
 // renew.
 func notice(c pki.Certificate, d Decision) string {
@@ -124,6 +161,9 @@ func notice(c pki.Certificate, d Decision) string {
 	case pki.Missing, pki.Invalid, pki.Expired:
 		return fmt.Sprintf("%s is %s: %s (%s)", c.Name, d.State, d.Reason, c.Path)
 	case pki.Due:
+		if !d.At.IsZero() {
+			return fmt.Sprintf("%s: %s (%s)", c.Name, d.Reason, c.Path) // to be tried again
+		}
 		return fmt.Sprintf("%s is due and cannot be renewed here: %s (%s)", c.Name, d.Reason, c.Path)
 	default:
 		return ""

@@ -17,6 +17,8 @@ type Policy struct {
 	// Share is a share of the certificate's lifetime, above 0 and below 1; 0 means
 	// not set.
 	Share float64
+	// Retry is for what has failed.
+	Retry Retry
 }
 
 // String is the policy as the configuration spells it.

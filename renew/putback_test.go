@@ -52,6 +52,7 @@ func TestRunPutsBack(t *testing.T) {
 			}
 			for run, steps := range [][]string{tt.steps, nil} {
 				n.steps = nil
+				n.later(time.Duration(run) * time.Hour)
 				_, _, err := n.Act(t.Context(), renew.Wish{}, "timer")
 				if err == nil || !strings.Contains(err.Error(), tt.err) {
 					t.Errorf("run %d: error %v does not say %q", run, err, tt.err)

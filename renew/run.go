@@ -139,7 +139,7 @@ func (r *run) renew(ctx context.Context, o Observation) (failures, stop error) {
 		return nil, err
 	}
 	var failed []error
-	for _, renewal := range r.plan.Renew {
+	for i, renewal := range r.plan.Renew {
 		if ctx.Err() != nil {
 			return errors.Join(failed...), fmt.Errorf("told to stop before %s was renewed: %w", renewal.Certificate, context.Cause(ctx))
 		}
@@ -160,8 +160,13 @@ func (r *run) renew(ctx context.Context, o Observation) (failures, stop error) {
 		}
 		var call *KubeadmError
 		if errors.As(err, &call) && !call.Refused() {
-			failed = append(failed, errors.New("kubeadm cannot be relied on: no further certificate is renewed"))
-			break // not there, hanging, killed: the next would fare no better
+			// Not there, hanging, killed: the next would fare no better.
+			unreliable := errors.New("kubeadm cannot be relied on: no further certificate is renewed")
+			for _, next := range r.plan.Renew[i+1:] {
+				failed = append(failed, r.end("renew "+next.Certificate, "", "", unreliable))
+			}
+			failed = append(failed, unreliable)
+			break
 		}
 	}
 	return errors.Join(failed...), nil

@@ -253,6 +253,11 @@ func TestRunOneRefused(t *testing.T) {
 	if diff := cmp.Diff(alone, n.done()); diff != "" {
 		t.Errorf("steps (-want +got):\n%s", diff)
 	}
+	// Not at once, and nothing else is touched meanwhile.
+	if plan := n.Look(t.Context(), renew.Wish{}).Plan; plan.Work() || plan.Next.IsZero() || plan.Next.Sub(n.Now()) > 2*time.Minute {
+		t.Errorf("the next look plans %+v, want the next attempt within a minute or so", plan)
+	}
+	n.later(time.Hour)
 	plan := n.Look(t.Context(), renew.Wish{}).Plan
 	if len(plan.Renew) != 1 || plan.Renew[0].Certificate != "front-proxy-client" {
 		t.Errorf("the next look renews %+v, want what failed", plan.Renew)

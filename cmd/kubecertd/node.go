@@ -50,7 +50,8 @@ func newNode(c configs.Config, log *zap.Logger) *node {
 		Etcd:       etcd{locate},
 		Cluster:    api{locate},
 		Kubeadm:    renew.Kubeadm{Path: c.Renew.Kubeadm, Timeout: c.Renew.Timeout},
-		Policy:     renew.Policy{Before: c.Renew.Before.Before, Share: c.Renew.Before.Share},
+		Policy: renew.Policy{Before: c.Renew.Before.Before, Share: c.Renew.Before.Share,
+			Retry: renew.Retry{After: c.Check.Retry, Limit: c.Check.RetryLimit}},
 		Restarts: renew.RestartOptions{
 			Grace: map[string]time.Duration{
 				renew.Etcd:              c.Restart.Grace.Etcd,
