@@ -38,10 +38,12 @@ test: deps lint package unit ## Everything: lint, unit tests, packages, and the 
 unit: ## The tests that need no lab and no container runtime, under the race detector where there is gcc
 	$(call phase,unit tests)
 	go test -short $(RACE) ./...
+	go test -tags failpoints -run Failpoint ./renew
 
 lint: ## golangci-lint (with gofmt, go vet and the import directions) and shellcheck
 	$(call phase,lint)
 	$(TOOL) golangci-lint run
+	$(TOOL) golangci-lint run --build-tags failpoints ./renew/... ./cmd/...
 	shellcheck .ci/run tools/*.sh packaging/*.sh
 
 lab: deps ## Bring a real one-node control plane up

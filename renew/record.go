@@ -104,10 +104,16 @@ func (r *recorder) write(e Entry) error {
 	if err != nil {
 		return err
 	}
+	point := e.Event + " " + e.Step
+	failpoint("before " + point)
 	if _, err := r.file.Write(append(line, '\n')); err != nil {
 		return fmt.Errorf("%s: %w", r.file.Name(), err)
 	}
-	return r.file.Sync()
+	if err := r.file.Sync(); err != nil {
+		return err
+	}
+	failpoint("after " + point)
+	return nil
 }
 
 // begin says that a step is about to be taken. When that cannot be written, the

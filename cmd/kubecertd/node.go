@@ -67,7 +67,7 @@ func newNode(c configs.Config, log *zap.Logger) *node {
 		State:     renew.State{Dir: c.Paths.State},
 		Retention: renew.Retention{Keep: c.Snapshots.Keep, Age: c.Snapshots.Age},
 		Log:       log,
-		Now:       time.Now,
+		Now:       clock,
 	}
 	return n
 }
