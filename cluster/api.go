@@ -86,27 +86,13 @@ func configuration(ctx context.Context, client *rest.RESTClient) ([]byte, error)
 // megabytes of resident memory that a daemon on every node would pay for two
 // fields of a ConfigMap.
 func (a API) client(kubeconfig string) (*rest.RESTClient, error) {
-	if _, err := os.Stat(kubeconfig); err != nil {
-		return nil, err
-	}
-	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	config, err := a.config(kubeconfig)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", kubeconfig, err)
-	}
-	if a.Address != "" {
-		server, err := url.Parse(config.Host)
-		if err != nil || server.Hostname() == "" {
-			return nil, fmt.Errorf("%s: its server %q is no URL", kubeconfig, config.Host)
-		}
-		if config.ServerName == "" {
-			config.ServerName = server.Hostname()
-		}
-		config.Host = "https://" + a.Address
+		return nil, err
 	}
 	config.GroupVersion = &v1
 	config.APIPath = "/api"
 	config.NegotiatedSerializer = codecs.WithoutConversion()
-	config.UserAgent = "kubecertd"
 	config.Timeout = deadline
 	client, err := rest.RESTClientFor(config)
 	if err != nil {
@@ -114,6 +100,34 @@ func (a API) client(kubeconfig string) (*rest.RESTClient, error) {
 	}
 	return client, nil
 }
+
+// config reads a kubeconfig and turns it to a.Address.
+func (a API) config(kubeconfig string) (*rest.Config, error) {
+	// Without a file clientcmd would take the service account of a pod for meant.
+	if _, err := os.Stat(kubeconfig); err != nil {
+		return nil, err
+	}
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", kubeconfig, err)
+	}
+	config.UserAgent = userAgent
+	if a.Address == "" {
+		return config, nil
+	}
+	server, err := url.Parse(config.Host)
+	if err != nil || server.Hostname() == "" {
+		return nil, fmt.Errorf("%s: its server %q is no URL", kubeconfig, config.Host)
+	}
+	if config.ServerName == "" {
+		config.ServerName = server.Hostname()
+	}
+	config.Host = "https://" + a.Address
+	return config, nil
+}
+
+// userAgent is our name in the API server's audit log.
+const userAgent = "kubecertd"
 
 // v1 is the core group.
 var v1 = schema.GroupVersion{Version: "v1"}

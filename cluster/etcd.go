@@ -101,18 +101,27 @@ func (e Etcd) dial(endpoint string) (*clientv3.Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("etcd client certificate %s: %w", e.Certificate, err)
 	}
-	ca, err := os.ReadFile(e.CA)
+	authorities, err := pool(e.CA)
 	if err != nil {
 		return nil, fmt.Errorf("etcd CA: %w", err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(ca) {
-		return nil, fmt.Errorf("etcd CA: %s holds no certificate", e.CA)
 	}
 	return clientv3.New(clientv3.Config{
 		Endpoints:   []string{endpoint},
 		DialTimeout: 2 * time.Second,
-		TLS:         &tls.Config{Certificates: []tls.Certificate{pair}, RootCAs: pool, MinVersion: tls.VersionTLS12},
+		TLS:         &tls.Config{Certificates: []tls.Certificate{pair}, RootCAs: authorities, MinVersion: tls.VersionTLS12},
 		Logger:      zap.NewNop(),
 	})
+}
+
+// pool reads the CA certificates of a PEM file.
+func pool(path string) (*x509.CertPool, error) {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	authorities := x509.NewCertPool()
+	if !authorities.AppendCertsFromPEM(content) {
+		return nil, fmt.Errorf("%s holds no certificate", path)
+	}
+	return authorities, nil
 }
