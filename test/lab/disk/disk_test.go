@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -46,6 +47,12 @@ func must(t *testing.T, errs ...error) {
 	if err := errors.Join(errs...); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// closeAfter closes at the end of the test.
+func closeAfter(t *testing.T, c io.Closer) {
+	t.Helper()
+	t.Cleanup(func() { must(t, c.Close()) })
 }
 
 // picture is everything that can be seen of a directory.
@@ -209,7 +216,7 @@ func TestWhatAKubeletNeeds(t *testing.T) {
 		must(t, os.WriteFile(file, []byte("before"), 0o600))
 		f, err := os.OpenFile(file, os.O_RDWR, 0)
 		must(t, err)
-		defer f.Close()
+		closeAfter(t, f)
 		memory, err := unix.Mmap(int(f.Fd()), 0, 6, unix.PROT_READ, unix.MAP_SHARED)
 		must(t, err)
 		defer func() { must(t, unix.Munmap(memory)) }()
@@ -224,10 +231,10 @@ func TestWhatAKubeletNeeds(t *testing.T) {
 	t.Run("flock holds others off", func(t *testing.T) {
 		one, err := os.Open(file)
 		must(t, err)
-		defer one.Close()
+		closeAfter(t, one)
 		two, err := os.Open(file)
 		must(t, err)
-		defer two.Close()
+		closeAfter(t, two)
 		must(t, unix.Flock(int(one.Fd()), unix.LOCK_EX))
 		if err := unix.Flock(int(two.Fd()), unix.LOCK_EX|unix.LOCK_NB); !errors.Is(err, unix.EWOULDBLOCK) {
 			t.Errorf("a second lock: %v, want it to be refused", err)
@@ -236,7 +243,7 @@ func TestWhatAKubeletNeeds(t *testing.T) {
 	t.Run("inotify tells of writes", func(t *testing.T) {
 		w, err := fsnotify.NewWatcher()
 		must(t, err)
-		defer w.Close()
+		closeAfter(t, w)
 		must(t, w.Add(d.Dir), os.WriteFile(file, []byte("news"), 0o600))
 		select {
 		case e := <-w.Events:
@@ -255,7 +262,7 @@ func TestWhatAKubeletNeeds(t *testing.T) {
 	t.Run("an open file outlives its name", func(t *testing.T) {
 		f, err := os.Open(file)
 		must(t, err)
-		defer f.Close()
+		closeAfter(t, f)
 		must(t, os.Remove(file))
 		content := make([]byte, 4)
 		_, err = f.ReadAt(content, 0)
