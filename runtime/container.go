@@ -145,10 +145,13 @@ func newest(containers []Container, wanted func(Container) bool) []Container {
 	return list
 }
 
-// follows says whether a was made after b. Within one pod the kubelet counts, which
-// no clock can upset.
+// follows says whether a was made after b. Within one sandbox the kubelet counts,
+// which no clock can upset. In a new sandbox of the same pod it goes on counting, or
+// begins anew where the old containers' records and logs are gone (kubelet:
+// kuberuntime_container.go, startContainer).
 func follows(a, b Container) bool {
-	if a.PodUID == b.PodUID && a.Attempt != b.Attempt {
+	same := a.Sandbox == b.Sandbox || a.Sandbox == "" || b.Sandbox == ""
+	if a.PodUID == b.PodUID && same && a.Attempt != b.Attempt {
 		return a.Attempt > b.Attempt
 	}
 	return a.Created.After(b.Created)

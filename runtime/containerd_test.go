@@ -226,6 +226,18 @@ func (r *ownContainerd) pod(t *testing.T, name, source string) string {
 		Linux: &cri.LinuxPodSandboxConfig{CgroupParent: "/" + filepath.Base(r.dir), SecurityContext: &cri.LinuxSandboxSecurityContext{
 			NamespaceOptions: &cri.NamespaceOption{Network: cri.NamespaceMode_NODE, Pid: cri.NamespaceMode_CONTAINER}}},
 	}
+	return r.run(t)
+}
+
+// podAgain makes another sandbox for the last pod.
+func (r *ownContainerd) podAgain(t *testing.T) string {
+	t.Helper()
+	r.sandbox.Metadata.Attempt++
+	return r.run(t)
+}
+
+func (r *ownContainerd) run(t *testing.T) string {
+	t.Helper()
 	response, err := r.cri.RunPodSandbox(t.Context(), &cri.RunPodSandboxRequest{Config: r.sandbox})
 	if err != nil {
 		t.Fatal(err)
@@ -353,11 +365,41 @@ func TestContainerd(t *testing.T) {
 				t.Fatalf("successor: %+v, %v, want %s", got.c, got.err, id)
 			}
 			alive(t, got.c)
+			if text, err := client.Said(t.Context(), got.c, 1000); err != nil || text != "ready" {
+				t.Errorf("it said %q, %v, want ready", text, err)
+			}
 			if !got.c.ProcessStarted.After(old.ProcessStarted) {
 				t.Errorf("the successor's process started at %s, the old one's at %s", got.c.ProcessStarted, old.ProcessStarted)
 			}
 		})
 	}
+
+	// The kubelet's answer to a sandbox that is not ready is another one.
+	t.Run("sandbox", func(t *testing.T) {
+		found, err := byEvents.StaticPods(t.Context())
+		if err != nil || len(found) != 1 || !found[0].Running {
+			t.Fatalf("static pods: %+v, %v", found, err)
+		}
+		old := found[0]
+		if err := byEvents.StopSandbox(t.Context(), old); err != nil {
+			t.Fatal(err)
+		}
+		if found, err = byEvents.StaticPods(t.Context()); err != nil || len(found) != 1 || found[0].Running {
+			t.Fatalf("after the stop: %+v, %v", found, err)
+		}
+		if text, err := byEvents.Said(t.Context(), old, 1000); err != nil || text != "ready" {
+			t.Errorf("when it has exited it said %q, %v, want ready", text, err)
+		}
+		if err := byEvents.StopSandbox(t.Context(), old); err != nil {
+			t.Errorf("again: %v", err)
+		}
+		another := r.podAgain(t)
+		id := r.start(t, another, "kube-scheduler", old.Attempt+1)
+		got, err := byEvents.AwaitSuccessor(t.Context(), old, nil)
+		if err != nil || got.ID != id || got.Sandbox != another || got.PodUID != old.PodUID {
+			t.Errorf("successor: %+v, %v, want %s in %s", got, err, id, another)
+		}
+	})
 
 	t.Run("stubborn", func(t *testing.T) {
 		r.start(t, r.pod(t, "etcd-a", "file"), "etcd", 0, "stubborn")

@@ -41,7 +41,9 @@ type fake struct {
 	onStop     func(ctx context.Context, c *record) error
 	onList     func(lists int) // called under mu
 	onStatus   func(c *record) error
-	hang       chan struct{} // calls wait for it, if there
+	onSandbox  func(id string) error // before a sandbox is stopped
+	sandboxed  []string              // ids, one for each StopPodSandbox that arrived
+	hang       chan struct{}         // calls wait for it, if there
 	listeners  map[chan *types.Envelope]bool
 }
 
@@ -212,7 +214,7 @@ func (f *fake) ContainerStatus(_ context.Context, r *cri.ContainerStatusRequest)
 	}
 	s := c.status
 	response := &cri.ContainerStatusResponse{Status: &cri.ContainerStatus{Id: s.Id, State: s.State, CreatedAt: s.CreatedAt,
-		StartedAt: s.StartedAt, FinishedAt: s.FinishedAt, ExitCode: s.ExitCode, Reason: s.Reason}}
+		StartedAt: s.StartedAt, FinishedAt: s.FinishedAt, ExitCode: s.ExitCode, Reason: s.Reason, LogPath: s.LogPath}}
 	if r.GetVerbose() {
 		response.Info = map[string]string{"info": `{"sandboxID":"x","pid":` + strconv.Itoa(f.pids[s.Id]) + `}`}
 	}
@@ -235,6 +237,42 @@ func (f *fake) StopContainer(ctx context.Context, r *cri.StopContainerRequest) (
 	}
 	f.change(func() { c.set(cri.ContainerState_CONTAINER_EXITED, f.exit, "Completed") })
 	return &cri.StopContainerResponse{}, nil
+}
+
+func (f *fake) PodSandboxStatus(_ context.Context, r *cri.PodSandboxStatusRequest) (*cri.PodSandboxStatusResponse, error) {
+	f.wait()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, s := range f.sandboxes {
+		if s.Id == r.GetPodSandboxId() {
+			return &cri.PodSandboxStatusResponse{Status: &cri.PodSandboxStatus{Id: s.Id, State: s.State, Annotations: s.Annotations}}, nil
+		}
+	}
+	return nil, status.Errorf(codes.NotFound, "sandbox %q not found", r.GetPodSandboxId())
+}
+
+func (f *fake) StopPodSandbox(_ context.Context, r *cri.StopPodSandboxRequest) (*cri.StopPodSandboxResponse, error) {
+	f.wait()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	id := r.GetPodSandboxId()
+	f.sandboxed = append(f.sandboxed, id)
+	if f.onSandbox != nil {
+		if err := f.onSandbox(id); err != nil {
+			return nil, err
+		}
+	}
+	for _, s := range f.sandboxes {
+		if s.Id == id {
+			s.State = cri.PodSandboxState_SANDBOX_NOTREADY
+		}
+	}
+	for _, c := range f.containers {
+		if c.PodSandboxId == id && c.State == cri.ContainerState_CONTAINER_RUNNING {
+			c.set(cri.ContainerState_CONTAINER_EXITED, 137, "Error")
+		}
+	}
+	return &cri.StopPodSandboxResponse{}, nil
 }
 
 func (f *fake) find(id string) *record {

@@ -21,7 +21,7 @@ const (
 )
 
 // AwaitSuccessor waits until another, later container of the same pod and name runs,
-// and returns it. old may still run when it is called. progress, which may be nil,
+// in the old sandbox or in a new one, and returns it. old may still run when it is called. progress, which may be nil,
 // is told at each look what is waited for.
 //
 // It waits until the context ends; the error then tells what was seen instead, such
@@ -73,7 +73,15 @@ func (c *Client) successor(ctx context.Context, old Container) (*Container, stri
 	if err != nil {
 		return nil, "", err
 	}
-	later := newest(containers, func(x Container) bool { return x.ID != old.ID && follows(x, old) })
+	later := newest(containers, func(x Container) bool {
+		if x.ID == old.ID {
+			return false
+		}
+		// A pod's sandboxes do not run beside each other, so that what runs in another
+		// one is later, whatever the clock was set to meanwhile.
+		elsewhere := x.PodUID == old.PodUID && x.Sandbox != old.Sandbox && old.Sandbox != ""
+		return elsewhere && x.Running || follows(x, old)
+	})
 	if len(later) == 0 {
 		for _, x := range containers {
 			if x.ID == old.ID && x.Running {

@@ -93,6 +93,63 @@ func TestAwaitSuccessorOfChangedManifest(t *testing.T) {
 	}
 }
 
+// The sandbox was stopped: the kubelet makes another for the same pod, in which it goes
+// on counting or, where it has lost count, begins anew.
+func TestAwaitSuccessorInNewSandbox(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		attempt uint32
+		created time.Time
+	}{
+		{"goes on", 6, noon.Add(time.Minute)},
+		{"begins anew", 0, noon.Add(time.Minute)},
+		{"the same number", 5, noon.Add(time.Minute)},
+		{"goes on after the clock was put back", 6, noon.Add(-time.Hour)},
+		{"begins anew after the clock was put back", 0, noon.Add(-time.Hour)},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := serve(t, "containerd")
+			f.pod("kube-system", "etcd-a", "file")
+			f.add("kube-system", "etcd-a", "etcd", 5, noon, running)
+			client := f.dial(t)
+			list, err := client.StaticPods(t.Context())
+			if err != nil || len(list) != 1 {
+				t.Fatalf("static pods: %v, %v", list, err)
+			}
+			if err := client.StopSandbox(t.Context(), list[0]); err != nil {
+				t.Fatal(err)
+			}
+			f.pod("kube-system", "etcd-a", "file")
+			c := f.add("kube-system", "etcd-a", "etcd", tt.attempt, tt.created, running)
+			f.change(func() {
+				f.sandboxes[1].Id, c.PodSandboxId = "second", "second"
+				c.Id, c.status.Id = "successor", "successor"
+			})
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			defer cancel()
+			got, err := client.AwaitSuccessor(ctx, list[0], nil)
+			if err != nil || got.ID != "successor" || got.Sandbox != "second" {
+				t.Errorf("got %+v, %v", got, err)
+			}
+			if list, err = client.StaticPods(t.Context()); err != nil || len(list) != 1 || list[0].ID != "successor" {
+				t.Errorf("static pods: %v, %v, want the successor alone", list, err)
+			}
+		})
+	}
+}
+
+// What exited in an earlier sandbox, with a higher count, is no successor.
+func TestAwaitSuccessorNotFromEarlierSandbox(t *testing.T) {
+	f, client, old := etcd(t, "containerd")
+	c := f.add("kube-system", "etcd-a", "etcd", 7, noon.Add(-time.Hour), exited)
+	f.change(func() { c.PodSandboxId = "earlier" })
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if _, err := client.AwaitSuccessor(ctx, old, nil); err == nil || !strings.Contains(err.Error(), "the old container still runs") {
+		t.Errorf("error %v, want that the old one still runs", err)
+	}
+}
+
 // An event makes the look come at once. The poll is not quick enough for as many
 // successors as this in the time.
 func TestAwaitSuccessorByEvent(t *testing.T) {
