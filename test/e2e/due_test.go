@@ -14,34 +14,35 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/kubecertd/kubecertd/renew"
+	"github.com/kubecertd/kubecertd/test/story"
 )
 
 // The main job: a control plane whose certificates come due, from the package to the
 // proof.
 func TestCertificatesComeDue(t *testing.T) {
 	n := onNode(t)
-	names := slices.Sorted(maps.Keys(certificateFiles))
-	n.age(t, names...)
-	old, before := n.leaves(t, names...), n.observe(t)
-	n.exits(t, 2, "kubecertd", "plan")
+	names := slices.Sorted(maps.Keys(story.CertificateFiles))
+	n.Age(t, names...)
+	old, before := n.Leaves(t, names...), n.Observe(t)
+	n.Exits(t, 2, "kubecertd", "plan")
 
 	poll := n.PollAPI(t.Context(), 10*time.Millisecond)
 	began := time.Now()
-	n.mustRun(t, "systemctl", "enable", "--now", "kubecertd")
-	if u := n.unit(t, "kubecertd"); u["ActiveState"] != "active" || u["SubState"] != "running" {
+	n.MustRun(t, "systemctl", "enable", "--now", "kubecertd")
+	if u := n.Unit(t, "kubecertd"); u["ActiveState"] != "active" || u["SubState"] != "running" {
 		t.Errorf("enable --now has returned and the unit is %v", u)
 	}
-	done := n.awaitDone(t, 2*time.Minute)
+	done := n.AwaitDone(t, 2*time.Minute)
 	t.Logf("the run was done %s after the start", done.Time().Sub(began).Round(10*time.Millisecond))
 	available := poll.Stop()
 	t.Logf("the API was %s", available)
 	if total := available.Total(); total > 30*time.Second {
 		t.Errorf("the API was away for %s: the documented procedure takes 34 s", total)
 	}
-	eventually(t, 20*time.Second, n.settled)
+	story.Eventually(t, 20*time.Second, n.Settled)
 
 	t.Run("new on disk", func(t *testing.T) {
-		for name, leaf := range n.leaves(t, names...) {
+		for name, leaf := range n.Leaves(t, names...) {
 			if was := old[name]; leaf.SerialNumber.Cmp(was.SerialNumber) == 0 || !leaf.NotAfter.After(was.NotAfter.Add(300*24*time.Hour)) {
 				t.Errorf("%s: serial %x until %s, and was %x until %s", name, leaf.SerialNumber, leaf.NotAfter, was.SerialNumber, was.NotAfter)
 			}
@@ -49,25 +50,25 @@ func TestCertificatesComeDue(t *testing.T) {
 	})
 	t.Run("served", func(t *testing.T) {
 		for port, name := range map[string]string{"6443": "apiserver", "2379": "etcd-server", "2380": "etcd-peer"} {
-			if err := n.serves(t, port, name); err != nil {
+			if err := n.Serves(t, port, name); err != nil {
 				t.Error(err)
 			}
 		}
 	})
 	t.Run("restarted once", func(t *testing.T) {
-		n.restartedOnce(t, before, pods...)
-		n.kubeletRestarted(t, before, true)
-		n.apiWorks(t)
+		n.RestartedOnce(t, before, story.Pods...)
+		n.KubeletRestarted(t, before, true)
+		n.APIWorks(t)
 	})
 	t.Run("journal", func(t *testing.T) { journalOfRun(t, n, done["RUN_ID"], names) })
 	t.Run("shown", func(t *testing.T) { shown(t, n, done["RUN_ID"], names) })
 	t.Run("the next looks do nothing", func(t *testing.T) {
-		after := n.observe(t)
-		n.mustRun(t, "systemctl", "reload", "kubecertd") // a reload looks again
-		n.awaitEvent(t, 10*time.Second, renew.EventReloaded)
-		eventually(t, 10*time.Second, n.settled)
-		n.untouched(t, after)
-		if runs := n.history(t); len(runs) != 1 {
+		after := n.Observe(t)
+		n.MustRun(t, "systemctl", "reload", "kubecertd") // a reload looks again
+		n.AwaitEvent(t, 10*time.Second, renew.EventReloaded)
+		story.Eventually(t, 10*time.Second, n.Settled)
+		n.Untouched(t, after)
+		if runs := n.History(t); len(runs) != 1 {
 			t.Errorf("%d runs are recorded, want the one", len(runs))
 		}
 	})
@@ -78,7 +79,7 @@ func journalOfRun(t *testing.T, n *node, id string, names []string) {
 	if id == "" {
 		t.Fatal("the end of the run has no RUN_ID")
 	}
-	order := append(slices.Clone(pods), "kubelet")
+	order := append(slices.Clone(story.Pods), "kubelet")
 	for _, e := range []struct {
 		event, id, field string
 		want             []string
@@ -92,16 +93,16 @@ func journalOfRun(t *testing.T, n *node, id string, names []string) {
 		{"proven", renew.EventProven, "RUN_ID", []string{id}},
 		{"done", renew.EventRunDone, "RUN_ID", []string{id}},
 	} {
-		got := sets.New(values(n.journal(t, e.id), e.field)...).Delete("")
+		got := sets.New(story.Values(n.Events(t, e.id), e.field)...).Delete("")
 		if diff := cmp.Diff(sets.List(sets.New(e.want...)), sets.List(got)); diff != "" {
 			t.Errorf("%s, field %s (-want +got):\n%s", e.event, e.field, diff)
 		}
 	}
-	for _, e := range n.journal(t, renew.EventRenewed) {
+	for _, e := range n.Events(t, renew.EventRenewed) {
 		name := e["CERTIFICATE"]
-		leaf := n.leaf(t, name)
+		leaf := n.Leaf(t, name)
 		want := map[string]string{"RUN_ID": id, "SERIAL": fmt.Sprintf("%x", leaf.SerialNumber),
-			"NOT_AFTER": leaf.NotAfter.UTC().Format(time.RFC3339), "PATH": certificateFiles[name][0],
+			"NOT_AFTER": leaf.NotAfter.UTC().Format(time.RFC3339), "PATH": story.CertificateFiles[name][0],
 			"PRIORITY": "6", "SYSLOG_IDENTIFIER": "kubecertd", "_SYSTEMD_UNIT": "kubecertd.service"}
 		for field, value := range want {
 			if e[field] != value {
@@ -110,7 +111,7 @@ func journalOfRun(t *testing.T, n *node, id string, names []string) {
 		}
 	}
 	for _, id := range []string{renew.EventNotice, renew.EventBlocked, renew.EventRunFailed, renew.EventRenewFailed, renew.EventRestartFailed} {
-		if text := said(n.journal(t, id)); text != "" {
+		if text := story.Said(n.Events(t, id)); text != "" {
 			t.Errorf("a good run needs no attention:\n%s", text)
 		}
 	}
@@ -118,7 +119,7 @@ func journalOfRun(t *testing.T, n *node, id string, names []string) {
 
 // shown demands that everything that shows the node's state shows the new one.
 func shown(t *testing.T, n *node, id string, names []string) {
-	s, err := n.status()
+	s, err := n.Status()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,31 +135,31 @@ func shown(t *testing.T, n *node, id string, names []string) {
 			t.Errorf("status says of %s: loaded = %t, want %t", name, loaded[name], held)
 		}
 	}
-	if err := contains(n.exits(t, 0, "kubecertd", "plan"), "Nothing to do."); err != nil {
+	if err := story.Contains(n.Exits(t, 0, "kubecertd", "plan"), "Nothing to do."); err != nil {
 		t.Error(err)
 	}
-	runs := n.history(t)
+	runs := n.History(t)
 	if len(runs) != 1 || runs[0].ID != id || runs[0].Outcome != renew.Done || runs[0].Error != "" {
 		t.Fatalf("history: %+v", runs)
 	}
 	if diff := cmp.Diff(names, slices.Sorted(slices.Values(runs[0].Renewed))); diff != "" {
 		t.Errorf("renewed according to history (-want +got):\n%s", diff)
 	}
-	if want := append(slices.Clone(pods), "kubelet"); !cmp.Equal(want, runs[0].Restarted) {
+	if want := append(slices.Clone(story.Pods), "kubelet"); !cmp.Equal(want, runs[0].Restarted) {
 		t.Errorf("restarted according to history: %v, want %v", runs[0].Restarted, want)
 	}
-	if err := contains(n.mustRun(t, "kubecertd", "history"), id, "done", strings.Join(runs[0].Restarted, ",")); err != nil {
+	if err := story.Contains(n.MustRun(t, "kubecertd", "history"), id, "done", strings.Join(runs[0].Restarted, ",")); err != nil {
 		t.Error(err)
 	}
 
 	// The first to expire of all, the kubelet's own included, is what systemctl shows.
 	first, end := "", time.Time{}
-	for name, leaf := range n.leaves(t, append(names, "kubelet-client", "kubelet-server")...) {
+	for name, leaf := range n.Leaves(t, append(names, "kubelet-client", "kubelet-server")...) {
 		if end.IsZero() || leaf.NotAfter.Before(end) {
 			first, end = name, leaf.NotAfter
 		}
 	}
-	if err := contains(n.unit(t, "kubecertd")["StatusText"], "nothing due until", first+" expires first", end.UTC().Format(time.DateTime)); err != nil {
+	if err := story.Contains(n.Unit(t, "kubecertd")["StatusText"], "nothing due until", first+" expires first", end.UTC().Format(time.DateTime)); err != nil {
 		t.Error(err)
 	}
 }

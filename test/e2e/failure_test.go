@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/kubecertd/kubecertd/renew"
+	"github.com/kubecertd/kubecertd/test/story"
 )
 
 // failure is one thing that is broken, while certificates are due.
@@ -119,23 +120,23 @@ func TestFailures(t *testing.T) {
 func (f failure) tell(t *testing.T) {
 	due := []string{"admin.conf", "scheduler.conf"}
 	n := onNode(t)
-	n.configure(t, soon+f.configuration)
-	n.mustRun(t, "sh", "-e", "-c", good)
-	n.start(t)
-	n.awaitEvent(t, 10*time.Second, renew.EventLooked)
-	before := n.observe(t)
+	n.Configure(t, story.Soon+f.configuration)
+	n.MustRun(t, "sh", "-e", "-c", good)
+	n.Start(t)
+	n.AwaitEvent(t, 10*time.Second, renew.EventLooked)
+	before := n.Observe(t)
 	mended := false
 	mend := func() {
 		if !mended {
 			mended = true
-			n.mustRun(t, "sh", "-e", "-c", f.mends)
+			n.MustRun(t, "sh", "-e", "-c", f.mends)
 		}
 	}
 	t.Cleanup(mend)
-	n.mustRun(t, "sh", "-e", "-c", f.breaks)
-	n.age(t, due...) // which wakes the daemon
+	n.MustRun(t, "sh", "-e", "-c", f.breaks)
+	n.Age(t, due...) // which wakes the daemon
 	if len(f.renewed) == 0 {
-		before.Files = n.files(t)
+		before.Files = n.Files(t)
 	}
 
 	if len(f.blocked) > 0 {
@@ -144,21 +145,21 @@ func (f failure) tell(t *testing.T) {
 		f.failsRun(t, n)
 	}
 	for _, name := range due {
-		if got, want := n.renewed(t, name), slices.Contains(f.renewed, name); got != want {
+		if got, want := n.Renewed(t, name), slices.Contains(f.renewed, name); got != want {
 			t.Errorf("%s: renewed = %t, want %t", name, got, want)
 		}
 	}
 	f.leaves(t, n, before)
 
 	mend()
-	eventually(t, time.Minute, n.settled)
+	story.Eventually(t, time.Minute, n.Settled)
 	for _, name := range due {
-		if !n.renewed(t, name) {
+		if !n.Renewed(t, name) {
 			t.Errorf("%s was not renewed in the end", name)
 		}
 	}
-	n.restartedOnce(t, before, "kube-scheduler")
-	if u := n.unit(t, "kubecertd"); u["ActiveState"] != "active" || u["NRestarts"] != "0" {
+	n.RestartedOnce(t, before, "kube-scheduler")
+	if u := n.Unit(t, "kubecertd"); u["ActiveState"] != "active" || u["NRestarts"] != "0" {
 		t.Errorf("the daemon did not last: %v", u)
 	}
 }
@@ -166,19 +167,19 @@ func (f failure) tell(t *testing.T) {
 // closesGate waits for the error of a closed gate, and asks the commands for it.
 func (f failure) closesGate(t *testing.T, n *node) {
 	t.Helper()
-	n.awaitSaid(t, 20*time.Second, renew.EventBlocked, f.blocked...)
-	if err := contains(n.exits(t, 2, "kubecertd", "plan"), append([]string{"Blocked; nothing is touched"}, f.blocked...)...); err != nil {
+	n.AwaitSaid(t, 20*time.Second, renew.EventBlocked, f.blocked...)
+	if err := story.Contains(n.Exits(t, 2, "kubecertd", "plan"), append([]string{"Blocked; nothing is touched"}, f.blocked...)...); err != nil {
 		t.Errorf("plan: %v", err)
 	}
-	if err := contains(n.exits(t, 4, "kubecertd", "renew"), append([]string{"blocked by"}, f.blocked...)...); err != nil {
+	if err := story.Contains(n.Exits(t, 4, "kubecertd", "renew"), append([]string{"blocked by"}, f.blocked...)...); err != nil {
 		t.Errorf("renew: %v", err)
 	}
 	if f.without != "systemd" {
-		if err := contains(n.unit(t, "kubecertd")["StatusText"], "blocked by"); err != nil {
+		if err := story.Contains(n.Unit(t, "kubecertd")["StatusText"], "blocked by"); err != nil {
 			t.Errorf("systemctl status: %v", err)
 		}
 	}
-	if runs := n.history(t); len(runs) != 0 {
+	if runs := n.History(t); len(runs) != 0 {
 		t.Errorf("a closed gate is no run: %+v", runs)
 	}
 }
@@ -186,8 +187,8 @@ func (f failure) closesGate(t *testing.T, n *node) {
 // failsRun waits for the error of a failed run, and until it has been tried again.
 func (f failure) failsRun(t *testing.T, n *node) {
 	t.Helper()
-	eventually(t, 40*time.Second, func() error {
-		failed := n.journal(t, renew.EventRunFailed)
+	story.Eventually(t, 40*time.Second, func() error {
+		failed := n.Events(t, renew.EventRunFailed)
 		if len(failed) < 2 {
 			return fmt.Errorf("%d failed runs: want that it is tried again", len(failed))
 		}
@@ -195,18 +196,18 @@ func (f failure) failsRun(t *testing.T, n *node) {
 			if e["PRIORITY"] != "3" || e["RUN_ID"] == "" {
 				t.Errorf("a failed run: priority %s, id %q", e["PRIORITY"], e["RUN_ID"])
 			}
-			if err := contains(e.Message(), f.failed...); err != nil {
+			if err := story.Contains(e.Message(), f.failed...); err != nil {
 				t.Errorf("the journal of a failed run: %v", err)
 			}
 		}
 		return nil
 	})
-	runs := n.history(t)
+	runs := n.History(t)
 	if len(runs) < 2 {
 		t.Fatalf("history: %+v", runs)
 	}
 	for _, run := range runs[:2] {
-		if err := contains(run.Error, f.failed...); run.Outcome != renew.Failed || err != nil {
+		if err := story.Contains(run.Error, f.failed...); run.Outcome != renew.Failed || err != nil {
 			t.Errorf("history: %s: %v", run.Outcome, err)
 		}
 	}
@@ -217,21 +218,21 @@ func (f failure) failsRun(t *testing.T, n *node) {
 
 // leaves demands that nothing has changed but what the failure does not stand in the
 // way of.
-func (f failure) leaves(t *testing.T, n *node, before state) {
+func (f failure) leaves(t *testing.T, n *node, before story.State) {
 	t.Helper()
 	switch {
 	case f.without == "containerd" || f.without == "systemd":
 		// The rest is asked once it is mended.
-		if diff := cmp.Diff(before.Files, n.files(t)); diff != "" {
+		if diff := cmp.Diff(before.Files, n.Files(t)); diff != "" {
 			t.Errorf("files (-before +after):\n%s", diff)
 		}
 	case f.without == "kubelet":
-		before.Kubelet = n.unit(t, "kubelet")["InvocationID"]
-		n.untouched(t, before)
+		before.Kubelet = n.Unit(t, "kubelet")["InvocationID"]
+		n.Untouched(t, before)
 	case len(f.renewed) == 0:
-		n.untouched(t, before)
+		n.Untouched(t, before)
 	default:
-		n.restartedOnce(t, before, f.restarted...)
-		n.kubeletRestarted(t, before, false)
+		n.RestartedOnce(t, before, f.restarted...)
+		n.KubeletRestarted(t, before, false)
 	}
 }

@@ -10,31 +10,32 @@ import (
 	"time"
 
 	"github.com/kubecertd/kubecertd/renew"
+	"github.com/kubecertd/kubecertd/test/story"
 )
 
 // Where nothing is due, nothing is touched, however often the daemon looks.
 func TestNothingDue(t *testing.T) {
 	const interval, looks = time.Second, 5
 	n := onNode(t)
-	n.configure(t, fmt.Sprintf("check: {interval: %s}\nlog: {level: debug}\n", interval))
-	before := n.observe(t)
-	n.start(t)
-	eventually(t, (looks+10)*interval, func() error {
-		if seen := strings.Count(said(n.journal(t, "")), "looked, nothing new"); seen < looks {
+	n.Configure(t, fmt.Sprintf("check: {interval: %s}\nlog: {level: debug}\n", interval))
+	before := n.Observe(t)
+	n.Start(t)
+	story.Eventually(t, (looks+10)*interval, func() error {
+		if seen := strings.Count(story.Said(n.Events(t, "")), "looked, nothing new"); seen < looks {
 			return fmt.Errorf("%d further looks, want %d", seen, looks)
 		}
 		return nil
 	})
-	u := n.unit(t, "kubecertd")
-	n.untouched(t, before)
+	u := n.Unit(t, "kubecertd")
+	n.Untouched(t, before)
 
-	if entries := n.journal(t, renew.EventLooked); len(entries) != 1 {
-		t.Errorf("that nothing is due is said %d times, want once:\n%s", len(entries), said(entries))
+	if entries := n.Events(t, renew.EventLooked); len(entries) != 1 {
+		t.Errorf("that nothing is due is said %d times, want once:\n%s", len(entries), story.Said(entries))
 	}
-	if err := contains(said(n.journal(t, renew.EventLooked)), "nothing due", "becomes due"); err != nil {
+	if err := story.Contains(story.Said(n.Events(t, renew.EventLooked)), "nothing due", "becomes due"); err != nil {
 		t.Error(err)
 	}
-	if runs := n.history(t); len(runs) != 0 {
+	if runs := n.History(t); len(runs) != 0 {
 		t.Errorf("runs: %+v", runs)
 	}
 
@@ -46,14 +47,14 @@ func TestNothingDue(t *testing.T) {
 		ns = n.processTime(t, u["MainPID"]).Nanoseconds()
 	}
 	t.Logf("CPU time from the start to after %d looks: %s; %s", looks, time.Duration(ns).Round(time.Millisecond),
-		strings.Join(strings.Fields(n.mustRun(t, "grep", "-E", "^(VmHWM|VmRSS|RssAnon)", "/proc/"+u["MainPID"]+"/status")), " "))
+		strings.Join(strings.Fields(n.MustRun(t, "grep", "-E", "^(VmHWM|VmRSS|RssAnon)", "/proc/"+u["MainPID"]+"/status")), " "))
 }
 
 // readyAfter is how long after its process had started the daemon said READY.
 func (n *node) readyAfter(t *testing.T) time.Duration {
 	t.Helper()
 	stamps := map[string]int64{}
-	for line := range strings.Lines(n.mustRun(t, "systemctl", "show", "kubecertd", "--property=ExecMainStartTimestampMonotonic,ActiveEnterTimestampMonotonic")) {
+	for line := range strings.Lines(n.MustRun(t, "systemctl", "show", "kubecertd", "--property=ExecMainStartTimestampMonotonic,ActiveEnterTimestampMonotonic")) {
 		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
 		us, err := strconv.ParseInt(value, 10, 64)
 		if err != nil {
@@ -69,7 +70,7 @@ func (n *node) readyAfter(t *testing.T) time.Duration {
 func (n *node) processTime(t *testing.T, pid string) time.Duration {
 	t.Helper()
 	var total time.Duration
-	for line := range strings.Lines(n.mustRun(t, "sh", "-c", "cat /proc/"+pid+"/task/*/schedstat")) {
+	for line := range strings.Lines(n.MustRun(t, "sh", "-c", "cat /proc/"+pid+"/task/*/schedstat")) {
 		ns, err := strconv.ParseInt(strings.Fields(line)[0], 10, 64)
 		if err != nil {
 			t.Fatal(err)

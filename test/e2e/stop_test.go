@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/kubecertd/kubecertd/renew"
+	"github.com/kubecertd/kubecertd/test/story"
 )
 
 // Told to stop while kubeadm works, the daemon lets that one certificate be finished
@@ -20,51 +21,51 @@ import (
 func TestStoppedDuringRenewals(t *testing.T) {
 	due := []string{"controller-manager.conf", "scheduler.conf"}
 	n := onNode(t)
-	n.configure(t, soon+"renew: {kubeadm: /opt/e2e/kubeadm}\n")
-	n.mustRun(t, "sh", "-e", "-c", kubeadm(
+	n.Configure(t, story.Soon+"renew: {kubeadm: /opt/e2e/kubeadm}\n")
+	n.MustRun(t, "sh", "-e", "-c", kubeadm(
 		`until [ -e /opt/e2e/go ]; do sleep 0.1; done; exec /usr/bin/kubeadm "$@"`))
-	n.age(t, due...)
-	before := n.observe(t)
-	n.mustRun(t, "systemctl", "start", "--no-block", "kubecertd")
-	n.awaitEvent(t, 20*time.Second, renew.EventRunStarted)
+	n.Age(t, due...)
+	before := n.Observe(t)
+	n.MustRun(t, "systemctl", "start", "--no-block", "kubecertd")
+	n.AwaitEvent(t, 20*time.Second, renew.EventRunStarted)
 	// The kubeadm of the first certificate is at work: it has a record.
-	eventually(t, 10*time.Second, func() error {
-		runs := n.history(t)
+	story.Eventually(t, 10*time.Second, func() error {
+		runs := n.History(t)
 		if len(runs) != 1 || len(runs[0].Entries) < 2 {
 			return fmt.Errorf("history: %+v", runs)
 		}
 		return nil
 	})
 
-	n.mustRun(t, "systemctl", "stop", "--no-block", "kubecertd")
-	eventually(t, 10*time.Second, func() error {
-		if u := n.unit(t, "kubecertd"); u["ActiveState"] != "deactivating" {
+	n.MustRun(t, "systemctl", "stop", "--no-block", "kubecertd")
+	story.Eventually(t, 10*time.Second, func() error {
+		if u := n.Unit(t, "kubecertd"); u["ActiveState"] != "deactivating" {
 			return fmt.Errorf("the unit is %s", u["ActiveState"])
 		}
 		return nil
 	})
-	n.mustRun(t, "touch", "/opt/e2e/go")
-	eventually(t, 20*time.Second, func() error { return n.ended(t) })
-	if !n.renewed(t, due[0]) || n.renewed(t, due[1]) {
+	n.MustRun(t, "touch", "/opt/e2e/go")
+	story.Eventually(t, 20*time.Second, func() error { return n.ended(t) })
+	if !n.Renewed(t, due[0]) || n.Renewed(t, due[1]) {
 		t.Errorf("renewed: %s %t, %s %t: want that it stops between the two",
-			due[0], n.renewed(t, due[0]), due[1], n.renewed(t, due[1]))
+			due[0], n.Renewed(t, due[0]), due[1], n.Renewed(t, due[1]))
 	}
-	if err := contains(said(n.journal(t, renew.EventRunFailed)), "told to stop before scheduler.conf was renewed"); err != nil {
+	if err := story.Contains(story.Said(n.Events(t, renew.EventRunFailed)), "told to stop before scheduler.conf was renewed"); err != nil {
 		t.Error(err)
 	}
-	n.restartedOnce(t, before)
-	n.kubeletRestarted(t, before, false)
+	n.RestartedOnce(t, before)
+	n.KubeletRestarted(t, before, false)
 
-	n.start(t)
-	eventually(t, time.Minute, n.settled)
+	n.Start(t)
+	story.Eventually(t, time.Minute, n.Settled)
 	for _, name := range due {
-		if !n.renewed(t, name) {
+		if !n.Renewed(t, name) {
 			t.Errorf("%s was not renewed in the end", name)
 		}
 	}
-	n.restartedOnce(t, before, "kube-controller-manager", "kube-scheduler")
-	n.kubeletRestarted(t, before, false)
-	renewals := values(n.journal(t, renew.EventRenewed), "CERTIFICATE")
+	n.RestartedOnce(t, before, "kube-controller-manager", "kube-scheduler")
+	n.KubeletRestarted(t, before, false)
+	renewals := story.Values(n.Events(t, renew.EventRenewed), "CERTIFICATE")
 	if diff := cmp.Diff(due, renewals); diff != "" {
 		t.Errorf("each is renewed once (-want +got):\n%s", diff)
 	}
@@ -72,7 +73,7 @@ func TestStoppedDuringRenewals(t *testing.T) {
 
 // ended says whether the daemon has ended as it should when it is told to.
 func (n *node) ended(t *testing.T) error {
-	u := n.unit(t, "kubecertd")
+	u := n.Unit(t, "kubecertd")
 	if u["ActiveState"] != "inactive" || u["Result"] != "success" || u["ExecMainStatus"] != "0" {
 		return fmt.Errorf("the unit is %v: want that it has ended well", u)
 	}
@@ -83,28 +84,28 @@ func (n *node) ended(t *testing.T) error {
 // back, and the rest follows.
 func TestStoppedDuringRestarts(t *testing.T) {
 	n := onNode(t)
-	n.configure(t, soon)
-	names := slices.Sorted(maps.Keys(certificateFiles))
-	n.age(t, names...)
-	before := n.observe(t)
-	n.mustRun(t, "systemctl", "start", "--no-block", "kubecertd")
-	n.awaitEvent(t, time.Minute, renew.EventRestarting)
+	n.Configure(t, story.Soon)
+	names := slices.Sorted(maps.Keys(story.CertificateFiles))
+	n.Age(t, names...)
+	before := n.Observe(t)
+	n.MustRun(t, "systemctl", "start", "--no-block", "kubecertd")
+	n.AwaitEvent(t, time.Minute, renew.EventRestarting)
 
-	n.mustRun(t, "systemctl", "stop", "kubecertd") // which waits
+	n.MustRun(t, "systemctl", "stop", "kubecertd") // which waits
 	if err := n.ended(t); err != nil {
 		t.Error(err)
 	}
-	n.awaitDone(t, time.Second)
-	n.restartedOnce(t, before, pods...)
-	n.kubeletRestarted(t, before, true)
-	if err := errors.Join(n.settled(), n.Healthy(t.Context())); err != nil {
+	n.AwaitDone(t, time.Second)
+	n.RestartedOnce(t, before, story.Pods...)
+	n.KubeletRestarted(t, before, true)
+	if err := errors.Join(n.Settled(), n.Healthy(t.Context())); err != nil {
 		t.Errorf("after it has ended: %v", err)
 	}
-	stopping := n.journal(t, renew.EventStopping)
+	stopping := n.Events(t, renew.EventStopping)
 	if len(stopping) != 1 {
 		t.Errorf("it says %d times that it stops", len(stopping))
 	}
-	if runs := n.history(t); len(runs) != 1 || runs[0].Outcome != renew.Done {
+	if runs := n.History(t); len(runs) != 1 || runs[0].Outcome != renew.Done {
 		t.Errorf("history: %+v", runs)
 	}
 }
@@ -113,24 +114,24 @@ func TestStoppedDuringRestarts(t *testing.T) {
 // finishes what is not finished, from what it sees.
 func TestKilledDuringRestarts(t *testing.T) {
 	n := onNode(t)
-	n.configure(t, soon)
-	n.override(t, "RestartSec=1s")
-	names := slices.Sorted(maps.Keys(certificateFiles))
-	n.age(t, names...)
-	before := n.observe(t)
-	n.mustRun(t, "systemctl", "start", "--no-block", "kubecertd")
-	n.awaitEvent(t, time.Minute, renew.EventRestarting)
-	n.mustRun(t, "systemctl", "kill", "--kill-who=main", "--signal=SIGKILL", "kubecertd")
+	n.Configure(t, story.Soon)
+	n.Override(t, "RestartSec=1s")
+	names := slices.Sorted(maps.Keys(story.CertificateFiles))
+	n.Age(t, names...)
+	before := n.Observe(t)
+	n.MustRun(t, "systemctl", "start", "--no-block", "kubecertd")
+	n.AwaitEvent(t, time.Minute, renew.EventRestarting)
+	n.MustRun(t, "systemctl", "kill", "--kill-who=main", "--signal=SIGKILL", "kubecertd")
 
-	eventually(t, 2*time.Minute, n.settled)
+	story.Eventually(t, 2*time.Minute, n.Settled)
 	if err := n.WaitHealthy(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if u := n.unit(t, "kubecertd"); u["ActiveState"] != "active" || u["NRestarts"] != "1" {
+	if u := n.Unit(t, "kubecertd"); u["ActiveState"] != "active" || u["NRestarts"] != "1" {
 		t.Errorf("the unit is %v: want that it was restarted once", u)
 	}
-	after := n.observe(t)
-	for _, name := range pods {
+	after := n.Observe(t)
+	for _, name := range story.Pods {
 		was, is := before.Containers[name], after.Containers[name]
 		if is.ID == was.ID || !is.Running {
 			t.Errorf("%s: the container was %+v and is %+v", name, was, is)
@@ -139,12 +140,12 @@ func TestKilledDuringRestarts(t *testing.T) {
 		// ten seconds (kubernetes: leader election).
 		t.Logf("%s: %d new container(s)", name, is.Attempt-was.Attempt)
 	}
-	n.kubeletRestarted(t, before, true)
-	n.apiWorks(t)
-	if renewals := values(n.journal(t, renew.EventRenewed), "CERTIFICATE"); len(renewals) != len(names) {
+	n.KubeletRestarted(t, before, true)
+	n.APIWorks(t)
+	if renewals := story.Values(n.Events(t, renew.EventRenewed), "CERTIFICATE"); len(renewals) != len(names) {
 		t.Errorf("renewed: %v: want each once", renewals)
 	}
-	runs := n.history(t)
+	runs := n.History(t)
 	if len(runs) < 2 || runs[0].Outcome != renew.Unfinished || runs[len(runs)-1].Outcome != renew.Done {
 		t.Errorf("history: %+v: want one that was cut off, and one done", runs)
 	}

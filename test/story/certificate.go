@@ -1,6 +1,6 @@
 //go:build linux
 
-package e2e_test
+package story
 
 import (
 	"context"
@@ -22,10 +22,10 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// certificateFiles are the certificates that kubeadm renews on a node with its own
+// CertificateFiles are the certificates that kubeadm renews on a node with its own
 // etcd, by its names for them (kubeadm: phases/certs/renewal/manager.go), and the
 // files that hold certificate and key.
-var certificateFiles = map[string][]string{
+var CertificateFiles = map[string][]string{
 	"admin.conf":               {"/etc/kubernetes/admin.conf"},
 	"apiserver":                {"/etc/kubernetes/pki/apiserver.crt", "/etc/kubernetes/pki/apiserver.key"},
 	"apiserver-etcd-client":    {"/etc/kubernetes/pki/apiserver-etcd-client.crt", "/etc/kubernetes/pki/apiserver-etcd-client.key"},
@@ -45,14 +45,14 @@ var kubeletFiles = map[string]string{
 	"kubelet-server": "/var/lib/kubelet/pki/kubelet.crt",
 }
 
-// leaf reads a certificate from the node's disk.
-func (n *node) leaf(t *testing.T, name string) *x509.Certificate {
+// Leaf reads a certificate from the node's disk.
+func (n *Node) Leaf(t *testing.T, name string) *x509.Certificate {
 	t.Helper()
 	path := kubeletFiles[name]
 	if path == "" {
-		path = certificateFiles[name][0]
+		path = CertificateFiles[name][0]
 	}
-	data := []byte(n.read(t, path))
+	data := []byte(n.Read(t, path))
 	if strings.HasSuffix(name, ".conf") {
 		var kubeconfig struct {
 			Users []struct {
@@ -80,18 +80,18 @@ func (n *node) leaf(t *testing.T, name string) *x509.Certificate {
 	return leaf
 }
 
-// leaves reads certificates from the node's disk.
-func (n *node) leaves(t *testing.T, names ...string) map[string]*x509.Certificate {
+// Leaves reads certificates from the node's disk.
+func (n *Node) Leaves(t *testing.T, names ...string) map[string]*x509.Certificate {
 	t.Helper()
 	all := map[string]*x509.Certificate{}
 	for _, name := range names {
-		all[name] = n.leaf(t, name)
+		all[name] = n.Leaf(t, name)
 	}
 	return all
 }
 
-// serials are what tells certificates apart.
-func serials(leaves map[string]*x509.Certificate) map[string]string {
+// Serials are what tells certificates apart.
+func Serials(leaves map[string]*x509.Certificate) map[string]string {
 	list := map[string]string{}
 	for name, leaf := range leaves {
 		list[name] = fmt.Sprintf("%x", leaf.SerialNumber)
@@ -99,8 +99,8 @@ func serials(leaves map[string]*x509.Certificate) map[string]string {
 	return list
 }
 
-// served is the leaf that a port of the node serves on the address that its peers use.
-func (n *node) served(ctx context.Context, port string) (*x509.Certificate, error) {
+// Served is the leaf that a port of the node serves on the address that its peers use.
+func (n *Node) Served(ctx context.Context, port string) (*x509.Certificate, error) {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	conn, err := n.DialContext(ctx, "tcp", net.JoinHostPort(n.Address(), port))
@@ -123,23 +123,23 @@ func (n *node) served(ctx context.Context, port string) (*x509.Certificate, erro
 	return leaf, nil
 }
 
-// serves says whether a port serves the certificate that is on disk.
-func (n *node) serves(t *testing.T, port, name string) error {
+// Serves says whether a port serves the certificate that is on disk.
+func (n *Node) Serves(t *testing.T, port, name string) error {
 	t.Helper()
-	leaf, err := n.served(t.Context(), port)
+	leaf, err := n.Served(t.Context(), port)
 	if err != nil {
 		return err
 	}
-	if want := n.leaf(t, name); !leaf.Equal(want) {
+	if want := n.Leaf(t, name); !leaf.Equal(want) {
 		return fmt.Errorf("port %s serves serial %x until %s, and %s on disk is %x until %s",
 			port, leaf.SerialNumber, leaf.NotAfter, name, want.SerialNumber, want.NotAfter)
 	}
 	return nil
 }
 
-// age makes certificates as old as time would have: signed 355 days ago, for ten days
+// Age makes certificates as old as time would have: signed 355 days ago, for ten days
 // more, and written then, long before any process of the node started.
-func (n *node) age(t *testing.T, names ...string) {
+func (n *Node) Age(t *testing.T, names ...string) {
 	t.Helper()
 	issued := time.Now().Add(-355 * 24 * time.Hour)
 	for _, name := range names {
@@ -148,7 +148,7 @@ func (n *node) age(t *testing.T, names ...string) {
 		if err := n.MintCertificates(issued, issued.Add(365*24*time.Hour), name); err != nil {
 			t.Fatal(err)
 		}
-		for _, path := range certificateFiles[name] {
+		for _, path := range CertificateFiles[name] {
 			if err := os.Chtimes(filepath.Join(n.Root(), path), issued, issued); err != nil {
 				t.Fatal(err)
 			}
@@ -156,24 +156,24 @@ func (n *node) age(t *testing.T, names ...string) {
 	}
 }
 
-// renewed says whether a certificate that was aged is a new one.
-func (n *node) renewed(t *testing.T, name string) bool {
+// Renewed says whether a certificate that was aged is a new one.
+func (n *Node) Renewed(t *testing.T, name string) bool {
 	t.Helper()
-	return n.leaf(t, name).NotAfter.After(time.Now().Add(300 * 24 * time.Hour))
+	return n.Leaf(t, name).NotAfter.After(time.Now().Add(300 * 24 * time.Hour))
 }
 
-// fileState is what changes when a file is written, replaced or touched.
-type fileState struct {
+// FileState is what changes when a file is written, replaced or touched.
+type FileState struct {
 	Inode           uint64
 	Size            int64
 	Mode            fs.FileMode
 	Written, Change syscall.Timespec
 }
 
-// files are all files that a renewal could change, with their state.
-func (n *node) files(t *testing.T) map[string]fileState {
+// Files are all files that a renewal could change, with their state.
+func (n *Node) Files(t *testing.T) map[string]FileState {
 	t.Helper()
-	states := map[string]fileState{}
+	states := map[string]FileState{}
 	for _, dir := range []string{"etc/kubernetes", "var/lib/kubelet/pki"} {
 		err := filepath.WalkDir(filepath.Join(n.Root(), dir), func(path string, e fs.DirEntry, err error) error {
 			if err != nil || e.IsDir() {
@@ -187,7 +187,7 @@ func (n *node) files(t *testing.T) map[string]fileState {
 			if !ok {
 				return errors.New("the host does not tell inodes")
 			}
-			states[strings.TrimPrefix(path, n.Root())] = fileState{stat.Ino, info.Size(), info.Mode(), stat.Mtim, stat.Ctim}
+			states[strings.TrimPrefix(path, n.Root())] = FileState{stat.Ino, info.Size(), info.Mode(), stat.Mtim, stat.Ctim}
 			return nil
 		})
 		if err != nil {

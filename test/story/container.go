@@ -1,6 +1,6 @@
 //go:build linux
 
-package e2e_test
+package story
 
 import (
 	"context"
@@ -21,18 +21,18 @@ import (
 	"github.com/kubecertd/kubecertd/renew"
 )
 
-// pods are the components that run in static pods, in the order of restarts.
-var pods = []string{"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"}
+// Pods are the components that run in static Pods, in the order of restarts.
+var Pods = []string{"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"}
 
-// container is one container of a component.
-type container struct {
+// Container is one container of a component.
+type Container struct {
 	ID      string
 	Attempt uint32
 	Running bool
 }
 
-// containers are the newest containers of all components, and those before them.
-func (n *node) containers(t *testing.T) (newest map[string]container, older map[string][]container) {
+// Containers are the newest containers of all components, and those before them.
+func (n *Node) Containers(t *testing.T) (newest map[string]Container, older map[string][]Container) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
@@ -48,10 +48,10 @@ func (n *node) containers(t *testing.T) (newest map[string]container, older map[
 	if err != nil {
 		t.Fatal(err)
 	}
-	newest, older = map[string]container{}, map[string][]container{}
+	newest, older = map[string]Container{}, map[string][]Container{}
 	for _, x := range answer.GetContainers() {
 		name := x.GetLabels()["io.kubernetes.container.name"]
-		c := container{x.GetId(), x.GetMetadata().GetAttempt(), x.GetState() == cri.ContainerState_CONTAINER_RUNNING}
+		c := Container{x.GetId(), x.GetMetadata().GetAttempt(), x.GetState() == cri.ContainerState_CONTAINER_RUNNING}
 		last, there := newest[name]
 		if there && last.Attempt > c.Attempt {
 			last, c = c, last
@@ -65,7 +65,7 @@ func (n *node) containers(t *testing.T) (newest map[string]container, older map[
 }
 
 // dialUnix connects to a socket of the node, whose /run the host does not see.
-func (n *node) dialUnix(path string) (net.Conn, error) {
+func (n *Node) dialUnix(path string) (net.Conn, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
@@ -85,41 +85,41 @@ func (n *node) dialUnix(path string) (net.Conn, error) {
 	return net.FileConn(ours)
 }
 
-// state is all that a story may find changed or untouched.
-type state struct {
-	Files      map[string]fileState
-	Containers map[string]container
+// State is all that a story may find changed or untouched.
+type State struct {
+	Files      map[string]FileState
+	Containers map[string]Container
 	Kubelet    string // the unit's invocation
 }
 
-// observe takes the node's state.
-func (n *node) observe(t *testing.T) state {
+// Observe takes the node's state.
+func (n *Node) Observe(t *testing.T) State {
 	t.Helper()
-	s := state{Files: n.files(t), Containers: map[string]container{}, Kubelet: n.unit(t, "kubelet")["InvocationID"]}
-	newest, _ := n.containers(t)
-	for _, name := range pods {
+	s := State{Files: n.Files(t), Containers: map[string]Container{}, Kubelet: n.Unit(t, "kubelet")["InvocationID"]}
+	newest, _ := n.Containers(t)
+	for _, name := range Pods {
 		s.Containers[name] = newest[name]
 	}
 	return s
 }
 
-// untouched demands that nothing has changed since.
-func (n *node) untouched(t *testing.T, since state) {
+// Untouched demands that nothing has changed since.
+func (n *Node) Untouched(t *testing.T, since State) {
 	t.Helper()
-	if diff := cmp.Diff(since, n.observe(t)); diff != "" {
+	if diff := cmp.Diff(since, n.Observe(t)); diff != "" {
 		t.Fatalf("the node was touched (-before +after):\n%s", diff)
 	}
 }
 
-// restartedOnce demands that exactly these components run in another container, the one
+// RestartedOnce demands that exactly these components run in another container, the one
 // that comes after the one before, and that kubecertd has stopped no other. Those that
 // have just begun to lead leave by themselves when the API goes away: they need not be
 // stopped then.
-func (n *node) restartedOnce(t *testing.T, since state, names ...string) {
+func (n *Node) RestartedOnce(t *testing.T, since State, names ...string) {
 	t.Helper()
 	api := slices.Contains(names, "kube-apiserver")
-	stopped := values(n.journal(t, renew.EventRestarting), "COMPONENT")
-	for _, name := range pods {
+	stopped := Values(n.Events(t, renew.EventRestarting), "COMPONENT")
+	for _, name := range Pods {
 		count := strings.Count(strings.Join(stopped, "\n")+"\n", name+"\n")
 		leads := name == "kube-controller-manager" || name == "kube-scheduler"
 		switch want := slices.Contains(names, name); {
@@ -128,8 +128,8 @@ func (n *node) restartedOnce(t *testing.T, since state, names ...string) {
 			t.Errorf("kubecertd has stopped %s %d times", name, count)
 		}
 	}
-	newest, older := n.containers(t)
-	for _, name := range pods {
+	newest, older := n.Containers(t)
+	for _, name := range Pods {
 		before, now := since.Containers[name], newest[name]
 		if !now.Running {
 			t.Errorf("%s does not run: %+v", name, now)
@@ -148,10 +148,10 @@ func (n *node) restartedOnce(t *testing.T, since state, names ...string) {
 	}
 }
 
-// kubeletRestarted demands that the kubelet's unit is another invocation, or the same.
-func (n *node) kubeletRestarted(t *testing.T, since state, want bool) {
+// KubeletRestarted demands that the kubelet's unit is another invocation, or the same.
+func (n *Node) KubeletRestarted(t *testing.T, since State, want bool) {
 	t.Helper()
-	u := n.unit(t, "kubelet")
+	u := n.Unit(t, "kubelet")
 	if u["ActiveState"] != "active" {
 		t.Errorf("the kubelet is %s", u["ActiveState"])
 	}
@@ -160,11 +160,11 @@ func (n *node) kubeletRestarted(t *testing.T, since state, want bool) {
 	}
 }
 
-// apiWorks uses the API with the admin.conf that is on disk.
-func (n *node) apiWorks(t *testing.T) {
+// APIWorks uses the API with the admin.conf that is on disk.
+func (n *Node) APIWorks(t *testing.T) {
 	t.Helper()
-	out := n.mustRun(t, "kubectl", "--kubeconfig=/etc/kubernetes/admin.conf", "get", "nodes", "--output=name")
-	if err := contains(out, fmt.Sprintf("node/%s\n", n.Name())); err != nil {
+	out := n.MustRun(t, "kubectl", "--kubeconfig=/etc/kubernetes/admin.conf", "get", "nodes", "--output=name")
+	if err := Contains(out, fmt.Sprintf("node/%s\n", n.Name())); err != nil {
 		t.Error(err)
 	}
 }
