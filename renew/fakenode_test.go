@@ -42,7 +42,10 @@ type fakeNode struct {
 	peersError     error
 	configuration  error
 	onStop         func(name string)
+	onStopPod      func(name string)
+	said           map[string]string
 	onHealthy      func(name string)
+	await          func(ctx context.Context, name string, progress func(string)) error
 	listError      func() error
 }
 
@@ -213,6 +216,16 @@ func (p pods) AwaitSuccessor(_ context.Context, old renew.Component, progress fu
 	return old, nil
 }
 
+func (p pods) StopPod(_ context.Context, c renew.Component) error {
+	p.step("stop pod of " + c.ID)
+	if p.onStopPod != nil {
+		p.onStopPod(c.Name)
+	}
+	return nil
+}
+
+func (p pods) Said(_ context.Context, c renew.Component) (string, error) { return p.said[c.Name], nil }
+
 type unit struct{ *fakeNode }
 
 func (u unit) State(context.Context) (renew.Component, error) {
@@ -231,8 +244,11 @@ func (u unit) Restart(context.Context) error {
 	return nil
 }
 
-func (n *fakeNode) Await(_ context.Context, component string, _ func(string)) error {
+func (n *fakeNode) Await(ctx context.Context, component string, progress func(string)) error {
 	n.step("healthy " + component)
+	if n.await != nil {
+		return n.await(ctx, component, progress)
+	}
 	if n.onHealthy != nil {
 		n.onHealthy(component)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Look is one look at the node and what follows from it.
@@ -32,13 +33,13 @@ func (n *Node) Look(ctx context.Context, wish Wish) Look {
 	o.Failures = n.State.failures()
 	l := Look{Observation: o, Proofs: Prove(o), Plan: Decide(o, n.Policy, wish)}
 	if l.Plan.Work() {
-		n.gate(ctx, &l.Plan)
+		n.gate(ctx, o, &l.Plan)
 	}
 	return l
 }
 
 // gate asks what only matters when there is something to do.
-func (n *Node) gate(ctx context.Context, p *Plan) {
+func (n *Node) gate(ctx context.Context, o Observation, p *Plan) {
 	n.alive()
 	if len(p.Renew) > 0 {
 		if _, err := n.Kubeadm.Version(ctx); err != nil {
@@ -51,6 +52,11 @@ func (n *Node) gate(ctx context.Context, p *Plan) {
 			}
 		}
 	}
+	if len(p.Renew) > 0 {
+		if err := n.room(o); err != nil {
+			p.close("disk", err, "make room, or mount it for writing: kubeadm would leave files empty")
+		}
+	}
 	if len(p.Restart) == 0 {
 		return
 	}
@@ -60,6 +66,11 @@ func (n *Node) gate(ctx context.Context, p *Plan) {
 		}
 	}
 	if !p.restarts(Etcd) && !p.restarts(APIServer) {
+		if api, here := o.Component(APIServer); here && api.Running {
+			if err := n.healthyNow(ctx, APIServer); err != nil {
+				p.close("component "+APIServer, err, "what is restarted would not start without it: crictl logs of its container")
+			}
+		}
 		return
 	}
 	peers, unhealthy, err := n.Etcd.Peers(ctx)
@@ -78,6 +89,16 @@ func (n *Node) gate(ctx context.Context, p *Plan) {
 			"stopping this one could cost the quorum: repair the other members first")
 	}
 	p.Alone = err == nil && len(peers) == 0
+}
+
+// healthyNow asks a component once whether it is healthy.
+func (n *Node) healthyNow(ctx context.Context, component string) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	if err := n.Health.Await(ctx, component, func(string) {}); err != nil {
+		return fmt.Errorf("%s is not healthy: %w", component, err)
+	}
+	return nil
 }
 
 func (p *Plan) close(name string, err error, remedy string) {

@@ -36,6 +36,12 @@ func (*emptyHost) AwaitSuccessor(context.Context, renew.Component, func(string))
 	return renew.Component{}, errors.New("nothing may be awaited here")
 }
 
+func (*emptyHost) StopPod(context.Context, renew.Component) error {
+	return errors.New("nothing may be stopped here")
+}
+
+func (*emptyHost) Said(context.Context, renew.Component) (string, error) { return "", nil }
+
 func (*emptyHost) State(context.Context) (renew.Component, error) {
 	return renew.Component{Name: renew.Kubelet, Running: true}, nil
 }

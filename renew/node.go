@@ -61,6 +61,10 @@ type containers interface {
 	Stop(ctx context.Context, c Component, grace time.Duration) (Stopped, error)
 	// AwaitSuccessor waits until another container of the same pod runs.
 	AwaitSuccessor(ctx context.Context, old Component, progress func(string)) (Component, error)
+	// StopPod ends the pod of a container, so that the kubelet makes it anew.
+	StopPod(ctx context.Context, c Component) error
+	// Said is the end of what a container has logged.
+	Said(ctx context.Context, c Component) (string, error)
 }
 
 // Stopped says how a container left.

@@ -68,19 +68,23 @@ func (r *run) restartPods(ctx context.Context, names ...string) error {
 			return fmt.Errorf("%s not stopped: %w", c.Name, err)
 		}
 	}
-	err = r.replace(ctx, old)
+	stopped, failure := r.stopAll(ctx, old)
 	for _, c := range old {
-		if err == nil {
-			err = r.awaitHealthy(ctx, c.Name)
-		}
-		if err != nil {
-			r.log.Error("component did not come back", event(EventRestartFailed), zap.String("component", c.Name), zap.Error(err))
+		err := failure
+		if slices.Contains(stopped, c) {
+			// What was stopped is brought back whatever became of the others.
+			if err = r.bringBack(ctx, c); err == nil && failure != nil {
+				err = fmt.Errorf("%s came back, but %w", c.Name, failure)
+			}
 		}
 		if recording := r.end("restart "+c.Name, "", "", err); recording != nil {
 			r.log.Error("the run's record could not be written; the restarts go on", zap.Error(recording))
 		}
+		if err != nil && failure == nil {
+			failure = err
+		}
 	}
-	return err
+	return failure
 }
 
 // current lists the named components again and leaves out those that meanwhile
@@ -109,23 +113,29 @@ func (r *run) current(ctx context.Context, names []string) ([]Component, error) 
 	return old, nil
 }
 
-// replace stops the containers, the last first, and waits for those that follow
-// them. A container that could not be stopped does not keep the others from being
-// waited for.
-func (r *run) replace(ctx context.Context, old []Component) error {
-	var failed []error
-	var stopped []Component
+// stopAll stops the containers, the last first, and says which were. After one that
+// could not be stopped, what is still up stays up.
+func (r *run) stopAll(ctx context.Context, old []Component) (stopped []Component, err error) {
 	for _, c := range slices.Backward(old) {
 		if err := r.stop(ctx, c); err != nil {
-			failed = append(failed, err)
-			break // what is still up stays up
+			return stopped, err
 		}
 		stopped = append(stopped, c)
 	}
-	for _, c := range slices.Backward(stopped) {
-		failed = append(failed, r.awaitSuccessor(ctx, c))
+	return stopped, nil
+}
+
+// bringBack waits until the kubelet has started a stopped component again and it is
+// healthy, and helps it if it is not in time.
+func (r *run) bringBack(ctx context.Context, old Component) error {
+	_, err := r.awaitSuccessor(ctx, old)
+	if err == nil {
+		err = r.awaitHealthy(ctx, old.Name)
 	}
-	return errors.Join(failed...)
+	if err == nil {
+		return nil
+	}
+	return r.rescue(ctx, old, err)
 }
 
 // stop stops one container.
@@ -148,23 +158,35 @@ func (r *run) stop(ctx context.Context, c Component) error {
 
 // awaitSuccessor waits until the kubelet has started another container in the place
 // of one that was stopped.
-func (r *run) awaitSuccessor(ctx context.Context, old Component) error {
+func (r *run) awaitSuccessor(ctx context.Context, old Component) (Component, error) {
 	r.alive()
 	ctx, cancel := context.WithTimeout(ctx, r.Restarts.Back)
 	defer cancel()
 	successor, err := r.Containers.AwaitSuccessor(ctx, old, r.progress(old.Name))
 	if err != nil {
-		return fmt.Errorf("%s was stopped and did not come back: %w: look at `crictl ps -a` and `journalctl -u kubelet`", old.Name, err)
+		return successor, fmt.Errorf("%s was stopped and did not come back: %w: look at `crictl ps -a` and `journalctl -u kubelet`", old.Name, err)
 	}
 	r.log.Info("component started again", zap.String("component", old.Name), zap.String("container_id", successor.ID))
-	return nil
+	return successor, nil
 }
 
+// awaitHealthy waits until a component is healthy, or keeps crashing.
 func (r *run) awaitHealthy(ctx context.Context, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, r.Restarts.Healthy)
 	defer cancel()
-	began := r.Now()
-	if err := r.Health.Await(ctx, name, r.progress(name)); err != nil {
+	ctx, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
+	began, crashed, say := r.Now(), crashes{seen: map[string]bool{}, looked: r.Now()}, r.progress(name)
+	err := r.Health.Await(ctx, name, func(waiting string) {
+		say(waiting)
+		if err := crashed.again(ctx, r, name); err != nil {
+			giveUp(err)
+		}
+	})
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.DeadlineExceeded) && !errors.Is(cause, context.Canceled) {
+			err = fmt.Errorf("%w: %w", cause, err)
+		}
 		return fmt.Errorf("%s was started again and is not healthy: %w: look at `crictl logs` of its container", name, err)
 	}
 	r.log.Info("component restarted", event(EventRestarted), zap.String("component", name), zap.Duration("healthy_after", r.Now().Sub(began)))
@@ -186,11 +208,8 @@ func (r *run) kubeletReady(ctx context.Context) error {
 
 // restartKubelet restarts the kubelet's unit and waits until it is healthy.
 func (r *run) restartKubelet(ctx context.Context) (err error) {
-	// A kubelet that could not start again is never stopped.
-	layout, _ := r.Locate()
-	own, _ := Observation{Certificates: layout.Read(r.Now())}.Certificate("kubelet-client")
-	if own.State != pki.OK && own.State != pki.External {
-		return fmt.Errorf("kubelet not restarted: its client certificate is %s: %s", own.State, own.Reason)
+	if err := r.kubeletCanStart(); err != nil {
+		return err
 	}
 	if err := r.begin("restart "+Kubelet, r.reason(Kubelet)); err != nil {
 		return fmt.Errorf("kubelet not restarted: %w", err)
@@ -208,10 +227,30 @@ func (r *run) restartKubelet(ctx context.Context) (err error) {
 	if err := r.Kubelet.Restart(ctx); err != nil {
 		return fmt.Errorf("restart kubelet: %w", err)
 	}
+	if err := r.awaitKubelet(ctx); err != nil {
+		return err
+	}
+	r.log.Info("component restarted", event(EventRestarted), zap.String("component", Kubelet), zap.Duration("healthy_after", r.Now().Sub(began)))
+	return nil
+}
+
+// kubeletCanStart says why the kubelet could not start again. One that could not is
+// never stopped.
+func (r *run) kubeletCanStart() error {
+	layout, _ := r.Locate()
+	own, _ := Observation{Certificates: layout.Read(r.Now())}.Certificate("kubelet-client")
+	if own.State != pki.OK && own.State != pki.External {
+		return fmt.Errorf("kubelet not restarted: its client certificate is %s: %s", own.State, own.Reason)
+	}
+	return nil
+}
+
+// awaitKubelet waits until the kubelet is healthy.
+func (r *run) awaitKubelet(ctx context.Context) error {
 	for {
 		r.alive()
-		if err = r.kubeletReady(ctx); err == nil {
-			r.log.Info("component restarted", event(EventRestarted), zap.String("component", Kubelet), zap.Duration("healthy_after", r.Now().Sub(began)))
+		err := r.kubeletReady(ctx)
+		if err == nil {
 			return nil
 		}
 		select {

@@ -167,12 +167,15 @@ func TestRunStopsEarly(t *testing.T) {
 			damage: func(n *fakeNode) {
 				n.peers, n.dead[renew.Etcd] = []string{"cp2"}, true
 			},
-			steps: []string{"stop etcd-1"}, err: []string{"etcd was stopped and did not come back: no new container within 5s", "crictl ps -a"},
+			steps: []string{"stop etcd-1", "stop pod of etcd-1", "restart kubelet"}, err: []string{"etcd was stopped and did not come back: no new container within 5s", "crictl ps -a"},
 		},
 		{
 			name:   "kube-controller-manager is not healthy",
 			damage: func(n *fakeNode) { n.sick[renew.ControllerManager] = true },
-			steps:  alone[:7], err: []string{"kube-controller-manager was started again and is not healthy: readyz: 500"},
+			steps: append(slices.Clone(alone[:7]), "stop kube-controller-manager-2", "stop pod of kube-controller-manager-2",
+				"restart kubelet", "healthy kube-controller-manager"),
+			err: []string{"kube-controller-manager was started again and is not healthy: readyz: 500", "nothing blames the new certificates",
+				"nothing more is restarted", "kubecertd backup show"},
 		},
 		{
 			name: "the kubelet dies in the middle",

@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -43,13 +42,14 @@ func newNode(c configs.Config, log *zap.Logger) *node {
 		kubelet: &kubelet{unit: c.Kubelet.Unit, healthz: c.Kubelet.Healthz},
 	}
 	n.Node = renew.Node{
-		Locate:     locate,
-		Containers: n.pods,
-		Kubelet:    n.kubelet,
-		Health:     health{locate},
-		Etcd:       etcd{locate},
-		Cluster:    api{locate},
-		Kubeadm:    renew.Kubeadm{Path: c.Renew.Kubeadm, Timeout: c.Renew.Timeout},
+		Locate:      locate,
+		Containers:  n.pods,
+		Kubelet:     n.kubelet,
+		Health:      health{locate},
+		Etcd:        etcd{locate},
+		Cluster:     api{locate},
+		Credentials: credentials{locate},
+		Kubeadm:     renew.Kubeadm{Path: c.Renew.Kubeadm, Timeout: c.Renew.Timeout},
 		Policy: renew.Policy{Before: c.Renew.Before.Before, Share: c.Renew.Before.Share,
 			Retry: renew.Retry{After: c.Check.Retry, Limit: c.Check.RetryLimit}},
 		Restarts: renew.RestartOptions{
@@ -171,6 +171,26 @@ func (p *staticPods) AwaitSuccessor(ctx context.Context, old renew.Component, pr
 	}
 	successor, err := client.AwaitSuccessor(ctx, container, progress)
 	return component(successor), err
+}
+
+func (p *staticPods) StopPod(ctx context.Context, c renew.Component) error {
+	client, container, err := p.container(c)
+	if err != nil {
+		return err
+	}
+	return client.StopSandbox(ctx, container)
+}
+
+// lastWords is how much of a log is read when a component does not start: its last
+// start and a few before.
+const lastWords = 64 << 10
+
+func (p *staticPods) Said(ctx context.Context, c renew.Component) (string, error) {
+	client, container, err := p.container(c)
+	if err != nil {
+		return "", err
+	}
+	return client.Said(ctx, container, lastWords)
 }
 
 func (p *staticPods) container(c renew.Component) (*runtime.Client, runtime.Container, error) {
@@ -310,15 +330,11 @@ type api struct {
 
 func (a api) Configuration(ctx context.Context) ([]byte, error) {
 	layout, _ := a.locate()
-	address := layout.Address(renew.APIServer)
-	if host, _, err := net.SplitHostPort(address); err != nil || host == "" {
-		address = ""
-	}
 	return cluster.API{
 		Kubeconfigs: []string{
 			filepath.Join(layout.Root, layout.KubernetesDir, "admin.conf"),
 			filepath.Join(layout.Root, layout.KubeletKubeconfig),
 		},
-		Address: address,
+		Address: apiServer(layout),
 	}.Configuration(ctx)
 }

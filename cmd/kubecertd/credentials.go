@@ -1,0 +1,52 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net"
+	"path/filepath"
+
+	"github.com/kubecertd/kubecertd/cluster"
+	"github.com/kubecertd/kubecertd/pki"
+	"github.com/kubecertd/kubecertd/renew"
+)
+
+// credentials tries client certificates against the servers of this node.
+type credentials struct {
+	locate func() (pki.Layout, []error)
+}
+
+func (t credentials) Try(ctx context.Context, c pki.Certificate) (refused bool, err error) {
+	err = t.try(ctx, c)
+	return errors.As(err, new(*cluster.RefusedError)), err
+}
+
+func (t credentials) try(ctx context.Context, c pki.Certificate) error {
+	layout, _ := t.locate()
+	certificate, key := filepath.Join(layout.Root, c.Path), filepath.Join(layout.Root, c.KeyPath)
+	authorities := filepath.Join(layout.Root, layout.CertificatesDir)
+	switch {
+	case c.Kind == pki.Kubeconfig && c.Renewer == pki.Kubeadm:
+		return cluster.TryKubeconfig(ctx, certificate, apiServer(layout))
+	case c.Name == "apiserver-kubelet-client":
+		return cluster.TryKubelet(ctx, layout.Address(renew.Kubelet), certificate, key)
+	case c.Name == "front-proxy-client":
+		// The name is among those of every serving certificate that kubeadm makes.
+		return cluster.TryFrontProxy(ctx, apiServer(layout), "kubernetes", filepath.Join(authorities, "ca.crt"), certificate, key)
+	case (c.Name == "apiserver-etcd-client" || c.Name == "etcd-healthcheck-client") && layout.LocalEtcd:
+		return cluster.Etcd{Endpoint: "https://" + layout.Address(renew.Etcd), Certificate: certificate, Key: key,
+			CA: filepath.Join(authorities, "etcd", "ca.crt")}.Try(ctx)
+	default:
+		return nil // a serving certificate, which is not shown to any server
+	}
+}
+
+// apiServer is the address of the node's own API server; empty when its manifest does
+// not say it, and a kubeconfig's own server is what is left.
+func apiServer(layout pki.Layout) string {
+	address := layout.Address(renew.APIServer)
+	if host, _, err := net.SplitHostPort(address); err != nil || host == "" {
+		return ""
+	}
+	return address
+}
