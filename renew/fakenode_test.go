@@ -80,6 +80,7 @@ func newFakeNode(t *testing.T) *fakeNode {
 		Restarts: renew.RestartOptions{Grace: map[string]time.Duration{renew.APIServer: 10 * time.Second}, GraceAlone: time.Second,
 			Back: 5 * time.Second, Healthy: 5 * time.Second, Kubelet: 5 * time.Second},
 		State: renew.State{Dir: t.TempDir()},
+		Host:  renew.Host{Proc: t.TempDir(), Root: t.TempDir()}, // nobody else is at work
 		Log:   zap.NewNop(), Now: time.Now, Retention: renew.Retention{Keep: 10},
 	}
 	return n

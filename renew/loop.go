@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -102,7 +103,7 @@ func (l *Loop) look(ctx context.Context, trigger string) time.Duration {
 	}
 	if l.Watch != nil {
 		layout, _ := n.Locate()
-		l.Watch(layout.Directories())
+		l.Watch(append(layout.Directories(), n.State.maintenance()))
 	}
 	wait := l.Interval
 	switch {
@@ -116,6 +117,9 @@ func (l *Loop) look(ctx context.Context, trigger string) time.Duration {
 				l.notice(err.Error())
 			}
 		}
+	}
+	if p := seen.Plan.Paused; p != nil && !p.Until.IsZero() {
+		wait = min(wait, max(p.Until.Sub(n.Now()), time.Second))
 	}
 	if next := seen.Plan.Next; !next.IsZero() {
 		wait = min(wait, max(next.Sub(n.Now()), time.Second))
@@ -160,6 +164,9 @@ func (l *Loop) say(seen Look, trigger string) {
 	}
 	summary := status(seen)
 	finding := withoutDigits(fmt.Sprint(names(plan.Renew), components(plan.Restart), plan.Blocked)) + plan.Next.String()
+	if plan.Paused != nil {
+		finding += plan.Paused.String()
+	}
 	fields := []zap.Field{zap.String("trigger", trigger), zap.String("summary", summary)}
 	if finding == l.last {
 		log.Debug("looked, nothing new", fields...)
@@ -226,9 +233,15 @@ func status(seen Look) string {
 	if first.Leaf != nil {
 		text = fmt.Sprintf("%s expires first, %s", first.Name, first.NotAfter.UTC().Format(pki.TimeLayout))
 	}
+	blocked := slices.Clone(seen.Plan.Blocked)
+	if p := seen.Plan.Paused; p != nil {
+		// What comes first is what a person reads.
+		seen.Plan.Paused, seen.Plan.Blocked = nil, slices.DeleteFunc(blocked, func(g Gate) bool { return g.Name == gatePaused })
+		return p.String() + "; " + status(seen)
+	}
 	switch plan := seen.Plan; {
-	case len(plan.Blocked) > 0:
-		return fmt.Sprintf("blocked by %s; %s", plan.Blocked[0].Name, text)
+	case len(blocked) > 0:
+		return fmt.Sprintf("blocked by %s; %s", blocked[0].Name, text)
 	case len(plan.Renew) > 0:
 		return fmt.Sprintf("%d to renew: %s; %s", len(plan.Renew), strings.Join(names(plan.Renew), ", "), text)
 	case len(plan.Restart) > 0:

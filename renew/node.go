@@ -28,6 +28,7 @@ type Node struct {
 	Restarts    RestartOptions
 	State       State
 	Retention   Retention
+	Host        Host // where to look for what else is at work
 	Log         *zap.Logger
 	// Now is the clock. Nothing else in this package reads one.
 	Now func() time.Time

@@ -33,6 +33,10 @@ type Observation struct {
 	Certificates []pki.Certificate `json:"certificates"`
 	Served       []pki.Served      `json:"served,omitempty"`
 	Components   []Component       `json:"components"`
+	// Paused is the pause that is in force; nil when there is none.
+	Paused *Pause `json:"paused,omitempty"`
+	// Busy is what else is at work on the host.
+	Busy []Busy `json:"busy,omitempty"`
 	// Problems are the parts of the node that could not be looked at, and why. What
 	// depends on them is unknown, not fine.
 	Problems []Problem `json:"problems,omitempty"`
@@ -96,7 +100,7 @@ const (
 // ObserveDisk looks at files only: no port, socket or process is asked.
 func (n *Node) ObserveDisk(now time.Time) Observation {
 	layout, problems := n.Locate()
-	o := Observation{At: now, ControlPlane: layout.ControlPlane, Certificates: layout.Read(now)}
+	o := Observation{At: now, ControlPlane: layout.ControlPlane, Certificates: layout.Read(now), Paused: n.State.Paused(now)}
 	for _, p := range problems {
 		o.Problems = append(o.Problems, Problem{problemPaths, p.Error()})
 	}
@@ -124,7 +128,8 @@ func (n *Node) Observe(ctx context.Context, now time.Time) Observation {
 	}()
 	kubelet, kubeletErr := n.Kubelet.State(ctx)
 
-	o := Observation{At: now, ControlPlane: layout.ControlPlane, Certificates: layout.Read(now)}
+	o := Observation{At: now, ControlPlane: layout.ControlPlane, Certificates: layout.Read(now),
+		Paused: n.State.Paused(now), Busy: n.Host.Busy()}
 	for _, p := range problems {
 		o.Problems = append(o.Problems, Problem{problemPaths, p.Error()})
 	}

@@ -1,6 +1,7 @@
 package renew
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -19,6 +20,8 @@ type Plan struct {
 	Blocked []Gate `json:"blocked"`
 	// Notices are what is wrong and cannot be cured by this plan.
 	Notices []string `json:"notices,omitempty"`
+	// Paused is the pause that is in force, also when there is nothing to do.
+	Paused *Pause `json:"paused,omitempty"`
 	// Alone says that no other control-plane node shares this node's etcd, so that
 	// there is no quorum to protect and etcd and kube-apiserver go down together.
 	Alone bool `json:"alone"`
@@ -74,7 +77,7 @@ func (p Plan) Work() bool { return len(p.Renew)+len(p.Restart) > 0 }
 // Decide says what would be done now about what was observed. It is a pure
 // function: the gates that only the node can answer for are added by Node.Plan.
 func Decide(o Observation, policy Policy, wish Wish) Plan {
-	p := Plan{At: o.At, Renew: []Renewal{}, Restart: []Restart{}, Blocked: []Gate{}}
+	p := Plan{At: o.At, Renew: []Renewal{}, Restart: []Restart{}, Blocked: []Gate{}, Paused: o.Paused}
 	proofs := Prove(o)
 
 	for _, c := range o.Certificates {
@@ -187,6 +190,12 @@ func restartReason(o Observation, proofs []Proof, renewals []Renewal, component 
 // gates are the conditions that follow from what was observed.
 func gates(o Observation, p Plan) []Gate {
 	var closed []Gate
+	if o.Paused != nil {
+		closed = append(closed, Gate{gatePaused, o.Paused.String(), "it goes on by itself afterwards; at once: kubecertd resume"})
+	}
+	for _, b := range o.Busy {
+		closed = append(closed, Gate{"host", b.Detail, "it is waited for, and this follows by itself; should it hang: ps -fp " + cmp.Or(b.PID, "PID")})
+	}
 	for _, ca := range o.Certificates {
 		// An expired CA signs, and what it signs is worthless: kubeadm warns and goes
 		// on (kubeadm: phases/certs/renewal/manager.go).
@@ -218,6 +227,9 @@ func gates(o Observation, p Plan) []Gate {
 	}
 	return closed
 }
+
+// gatePaused is the gate that a person has closed.
+const gatePaused = "paused"
 
 // signs says whether the CA would have to sign something of the plan.
 func signs(o Observation, p Plan, ca string) bool {

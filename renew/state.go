@@ -21,8 +21,10 @@ func (s State) path(elem ...string) string {
 
 // prepare makes the directories.
 func (s State) prepare() error {
-	if err := os.MkdirAll(s.path("runs"), 0o700); err != nil {
-		return fmt.Errorf("state directory %s cannot be made: %w", s.Dir, err)
+	for _, dir := range []string{"runs", maintenanceDir} {
+		if err := os.MkdirAll(s.path(dir), 0o700); err != nil {
+			return fmt.Errorf("state directory %s cannot be made: %w", s.Dir, err)
+		}
 	}
 	return nil
 }
@@ -79,7 +81,8 @@ func (s State) write(name string, content []byte) (err error) {
 	if err := s.prepare(); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(s.Dir, name+".*")
+	dir := filepath.Dir(s.path(name))
+	f, err := os.CreateTemp(dir, filepath.Base(name)+".*")
 	if err != nil {
 		return err
 	}
@@ -101,7 +104,10 @@ func (s State) write(name string, content []byte) (err error) {
 	if err = os.Rename(f.Name(), s.path(name)); err != nil {
 		return err
 	}
-	return syncDir(s.Dir)
+	if dir != filepath.Clean(s.Dir) {
+		err = syncDir(dir) // which may be new in the one above
+	}
+	return errors.Join(err, syncDir(s.Dir))
 }
 
 func syncDir(dir string) error {

@@ -13,6 +13,7 @@ import (
 
 // WritePlan writes a plan for people.
 func WritePlan(w io.Writer, p renew.Plan) {
+	writePaused(w, p.Paused)
 	if !p.Work() {
 		fmt.Fprintln(w, "Nothing to do.")
 	}
@@ -42,6 +43,13 @@ func WritePlan(w io.Writer, p renew.Plan) {
 	}
 	if !p.Next.IsZero() {
 		fmt.Fprintf(w, "Next: %s in %s (%s)\n", p.NextReason, pki.Span(p.Next.Sub(p.At)), p.Next.UTC().Format(pki.TimeLayout))
+	}
+}
+
+// writePaused says first that nothing is touched, whatever follows.
+func writePaused(w io.Writer, p *renew.Pause) {
+	if p != nil {
+		fmt.Fprintf(w, "Kubecertd is %s. It touches nothing until then; at once: kubecertd resume\n", p)
 	}
 }
 

@@ -19,6 +19,10 @@ type Status struct {
 	InMemory     []InMemory        `json:"inMemory,omitempty"`
 	Components   []renew.Component `json:"components,omitempty"`
 	Problems     []renew.Problem   `json:"problems,omitempty"`
+	// Paused is the pause that is in force.
+	Paused *renew.Pause `json:"paused,omitempty"`
+	// Busy is what else is at work on the host, and waited for.
+	Busy []renew.Busy `json:"busy,omitempty"`
 	// Next is when the next certificate becomes due.
 	Next       time.Time `json:"next,omitzero"`
 	NextReason string    `json:"nextReason,omitempty"`
@@ -56,6 +60,7 @@ type InMemory struct {
 func NewStatus(look renew.Look, disk bool) Status {
 	o := look.Observation
 	s := Status{At: o.At, Components: o.Components, Problems: o.Problems, Disk: disk,
+		Paused: o.Paused, Busy: o.Busy,
 		Next: look.Plan.Next, NextReason: look.Plan.NextReason}
 	for i, c := range o.Certificates {
 		d := look.Plan.Decisions[i]
@@ -156,6 +161,10 @@ func (s Status) writeEvidence(w io.Writer) error {
 
 func (s Status) writeFooter(w io.Writer) {
 	fmt.Fprintln(w)
+	writePaused(w, s.Paused)
+	for _, b := range s.Busy {
+		fmt.Fprintf(w, "Waited for: %s\n", b.Detail)
+	}
 	for _, c := range s.Certificates {
 		quiet := c.State == pki.OK || (c.State == pki.Missing && c.Optional) || c.State == pki.External
 		if !quiet {

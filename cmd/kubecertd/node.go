@@ -65,6 +65,7 @@ func newNode(c configs.Config, log *zap.Logger) *node {
 			Kubelet:    c.Kubelet.Timeout,
 		},
 		State:     renew.State{Dir: c.Paths.State},
+		Host:      renew.Host{Root: c.Paths.Root},
 		Retention: renew.Retention{Keep: c.Snapshots.Keep, Age: c.Snapshots.Age},
 		Log:       log,
 		Now:       clock,
