@@ -91,8 +91,9 @@ func (l *Loop) look(ctx context.Context, trigger string) time.Duration {
 	n := l.Node
 	n.Alive = l.Notify.Watchdog
 	n.alive()
-	if err := n.Recover(ctx); err != nil {
-		l.notice("what a run that was cut off has left could not be put right: " + err.Error())
+	leftover := n.Recover(ctx)
+	if leftover != nil {
+		l.notice("what a run that was cut off has left could not be put right yet: " + leftover.Error())
 	}
 	seen := n.Look(ctx, Wish{})
 	l.say(seen, trigger)
@@ -107,7 +108,7 @@ func (l *Loop) look(ctx context.Context, trigger string) time.Duration {
 	}
 	wait := l.Interval
 	switch {
-	case len(seen.Plan.Blocked) > 0:
+	case len(seen.Plan.Blocked) > 0, leftover != nil:
 		wait = min(l.Retry, l.Interval)
 	case seen.Plan.Work():
 		wait = l.act(ctx, trigger)

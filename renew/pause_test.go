@@ -1,6 +1,7 @@
 package renew_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"os"
@@ -150,6 +151,38 @@ func TestExcluded(t *testing.T) {
 			c.end()
 			if id, _, err := n.Act(t.Context(), renew.Wish{}, "test"); err != nil || id == "" {
 				t.Errorf("afterwards: run %q, %v", id, err)
+			}
+		})
+	}
+}
+
+// What a run that was cut off has left waits as well: for a person, and for a kubeadm
+// that may still be writing it.
+func TestRecoverWaits(t *testing.T) {
+	for _, by := range []string{"pause", "kubeadm"} {
+		t.Run(by, func(t *testing.T) {
+			n := newFakeNode(t)
+			before := n.read(n.files.Certificate("apiserver"))
+			n.cutOff("apiserver", ": >"+n.files.Certificate("apiserver"))
+			if by == "pause" {
+				n.mustDo(n.State.Pause(renew.Pause{}))
+			} else {
+				fakeProcess(t, n.Host.Proc, 77, 1, "R (running)", "", "kubeadm", "kubeadm", "certs", "renew", "apiserver")
+			}
+			var blocked *renew.BlockedError
+			if err := n.Recover(t.Context()); !errors.As(err, &blocked) {
+				t.Errorf("recovered with %v, want that it is blocked", err)
+			}
+			if _, _, err := n.Act(t.Context(), renew.Wish{}, "timer"); !errors.As(err, &blocked) {
+				t.Errorf("acted with %v, want that it is blocked", err)
+			}
+			if got := n.read(n.files.Certificate("apiserver")); len(got) > 0 {
+				t.Error("it was put back meanwhile")
+			}
+			_, err := n.State.Resume()
+			n.mustDo(err, os.RemoveAll(filepath.Join(n.Host.Proc, "77")), n.Recover(t.Context()))
+			if got := n.read(n.files.Certificate("apiserver")); !bytes.Equal(got, before) {
+				t.Error("it was not put back afterwards")
 			}
 		})
 	}

@@ -189,13 +189,7 @@ func restartReason(o Observation, proofs []Proof, renewals []Renewal, component 
 
 // gates are the conditions that follow from what was observed.
 func gates(o Observation, p Plan) []Gate {
-	var closed []Gate
-	if o.Paused != nil {
-		closed = append(closed, Gate{gatePaused, o.Paused.String(), "it goes on by itself afterwards; at once: kubecertd resume"})
-	}
-	for _, b := range o.Busy {
-		closed = append(closed, Gate{"host", b.Detail, "it is waited for, and this follows by itself; should it hang: ps -fp " + cmp.Or(b.PID, "PID")})
-	}
+	closed := excluded(o.Paused, o.Busy)
 	for _, ca := range o.Certificates {
 		// An expired CA signs, and what it signs is worthless: kubeadm warns and goes
 		// on (kubeadm: phases/certs/renewal/manager.go).
@@ -230,6 +224,18 @@ func gates(o Observation, p Plan) []Gate {
 
 // gatePaused is the gate that a person has closed.
 const gatePaused = "paused"
+
+// excluded are the gates of what else has to do with this node now.
+func excluded(paused *Pause, busy []Busy) []Gate {
+	var closed []Gate
+	if paused != nil {
+		closed = append(closed, Gate{gatePaused, paused.String(), "it goes on by itself afterwards; at once: kubecertd resume"})
+	}
+	for _, b := range busy {
+		closed = append(closed, Gate{"host", b.Detail, "it is waited for, and this follows by itself; should it hang: ps -fp " + cmp.Or(b.PID, "PID")})
+	}
+	return closed
+}
 
 // signs says whether the CA would have to sign something of the plan.
 func signs(o Observation, p Plan, ca string) bool {

@@ -40,11 +40,17 @@ func (n *Node) Recover(ctx context.Context) error {
 func (n *Node) recoverLocked(context.Context) error {
 	last, err := n.State.last()
 	id := last.ID
+	if err == nil && last.Outcome != Unfinished {
+		return nil
+	}
+	// Nothing is put back behind the back of a person, nor of a kubeadm: it may be the
+	// one of the run that was cut off, which has outlived it and still writes.
+	if closed := excluded(n.State.Paused(n.Now()), n.Host.kubeadms()); len(closed) > 0 {
+		return &BlockedError{closed}
+	}
 	switch {
 	case err != nil:
 		return n.setAside(last, err)
-	case last.Outcome != Unfinished:
-		return nil
 	case len(last.Entries) == 0:
 		// Cut off before its first line was on disk, and so before anything was changed.
 		return os.Remove(n.State.path("runs", id+".jsonl"))
