@@ -85,6 +85,8 @@ type manager struct {
 	units    map[string]map[string]any // properties by unit
 	restarts []string                  // "unit mode", one for each request
 	jobs     uint32
+	state    string            // SystemState; "running" where empty
+	queued   map[string]string // types of jobs by unit
 	// onRestart decides what becomes of a job; it may change the unit. Nil never
 	// ends it. Set it with decide.
 	onRestart func(unit map[string]any, end func(result string))
@@ -111,8 +113,8 @@ func (m *manager) join(t *testing.T, b *bus) {
 			t.Fatal(err)
 		}
 	}
-	export(map[string]any{"RestartUnit": m.restartUnit}, root, "org.freedesktop.systemd1.Manager")
-	export(map[string]any{"Get": func(string, string) (dbus.Variant, *dbus.Error) { return dbus.MakeVariant("running"), nil }},
+	export(map[string]any{"RestartUnit": m.restartUnit, "ListJobs": m.listJobs}, root, "org.freedesktop.systemd1.Manager")
+	export(map[string]any{"Get": m.systemState},
 		root, "org.freedesktop.DBus.Properties")
 	for name := range m.units {
 		export(map[string]any{"GetAll": func(string) (map[string]dbus.Variant, *dbus.Error) { return m.properties(name), nil }},
@@ -146,6 +148,32 @@ func (m *manager) asked() []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return slices.Clone(m.restarts)
+}
+
+func (m *manager) systemState(string, string) (dbus.Variant, *dbus.Error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.state == "" {
+		return dbus.MakeVariant("running"), nil
+	}
+	return dbus.MakeVariant(m.state), nil
+}
+
+// queuedJob is one of ListJobs, as org.freedesktop.systemd1(5) has it.
+type queuedJob struct {
+	ID                uint32
+	Unit, Type, State string
+	Path, UnitPath    dbus.ObjectPath
+}
+
+func (m *manager) listJobs() ([]queuedJob, *dbus.Error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	jobs := []queuedJob{}
+	for unit, kind := range m.queued {
+		jobs = append(jobs, queuedJob{7, unit, kind, "waiting", "/org/freedesktop/systemd1/job/7", "/org/freedesktop/systemd1/unit/x"})
+	}
+	return jobs, nil
 }
 
 type job struct {
