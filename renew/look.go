@@ -41,6 +41,9 @@ func (n *Node) Look(ctx context.Context, wish Wish) Look {
 // gate asks what only matters when there is something to do.
 func (n *Node) gate(ctx context.Context, o Observation, p *Plan) {
 	n.alive()
+	if err := n.stopping(ctx); err != nil {
+		p.close("shutdown", err, "what is to be done is found again after the next start")
+	}
 	if len(p.Renew) > 0 {
 		if _, err := n.Kubeadm.Version(ctx); err != nil {
 			p.close("kubeadm", err, "kubeadm renews the certificates; without it nothing is touched")

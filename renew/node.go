@@ -29,7 +29,9 @@ type Node struct {
 	State       State
 	Retention   Retention
 	Host        Host // where to look for what else is at work
-	Log         *zap.Logger
+	// Machine may be nil: then nobody knows of a shutdown.
+	Machine machine
+	Log     *zap.Logger
 	// Now is the clock. Nothing else in this package reads one.
 	Now func() time.Time
 	// Alive is called while a run waits, so that the watchdog knows a slow step
@@ -92,6 +94,15 @@ type etcd interface {
 	// Peers returns the other voting members, and why one of them cannot be relied
 	// on; none where this node is the only member or has no etcd.
 	Peers(ctx context.Context) (peers []string, unhealthy map[string]string, err error)
+}
+
+// machine is the host as the service manager runs it.
+type machine interface {
+	// Stopping says whether it is shutting down.
+	Stopping(ctx context.Context) (bool, error)
+	// DelayShutdown asks for a shutdown to wait a little until release is called. An
+	// error means that nobody could be asked; release may be called all the same.
+	DelayShutdown(ctx context.Context, why string) (release func(), err error)
 }
 
 // clusterConfiguration is what kubeadm stored in the cluster.

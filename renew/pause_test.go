@@ -142,7 +142,7 @@ func TestExcluded(t *testing.T) {
 			if !errors.As(err, &blocked) || !cmp.Equal([]renew.Gate{c.gate}, blocked.Gates) {
 				t.Fatalf("blocked by %+v, want %+v", err, c.gate)
 			}
-			if len(n.calls()) != calls || len(n.done()) > 0 {
+			if len(n.calls()) != calls || len(n.rest()) > 0 {
 				t.Errorf("touched: %v, %v", n.calls(), n.done())
 			}
 			if paused := c.name == "paused"; (look.Plan.Paused != nil) != paused || (n.ObserveDisk(time.Now()).Paused != nil) != paused {

@@ -1,6 +1,7 @@
 package renew_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -8,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/kubecertd/kubecertd/pki"
+	"github.com/kubecertd/kubecertd/pki/pkitest"
 	"github.com/kubecertd/kubecertd/renew"
 )
 
@@ -344,6 +346,34 @@ func TestProve(t *testing.T) {
 				return
 			}
 			t.Errorf("no proof for %s of %s", tt.certificate, tt.component)
+		})
+	}
+}
+
+// A leaf that ends with its CA is not renewed: the new one would end there too.
+func TestDecideEndsWithItsCA(t *testing.T) {
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	for name, tt := range map[string]struct {
+		leaf, ca time.Duration
+		renew    bool
+	}{
+		"a CA that lives long":  {10 * day, 3650 * day, true},
+		"with its CA":           {10 * day, 10 * day, false},
+		"after its CA":          {20 * day, 10 * day, false},
+		"a day before its CA":   {10 * day, 11 * day, true},
+		"expired before its CA": {-2 * day, 10 * day, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := pkitest.New(t, now.Add(-300*day))
+			n.CA("ca", now.Add(-3650*day), now.Add(tt.ca))
+			n.Issue("apiserver", now.Add(-355*day), now.Add(tt.leaf))
+			layout, _ := pki.Locate(pki.Options{Root: n.Root})
+			o := renew.Observation{At: now, ControlPlane: true, Certificates: layout.Read(now)}
+			plan := renew.Decide(o, shipped, renew.Wish{})
+			got := slices.ContainsFunc(plan.Renew, func(r renew.Renewal) bool { return r.Certificate == "apiserver" })
+			if got != tt.renew {
+				t.Errorf("renewed: %t, want %t: %+v", got, tt.renew, plan.Decisions)
+			}
 		})
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -97,6 +98,9 @@ func (n *Node) setAside(last Run, why error) error {
 			return err
 		}
 		defer func() { _ = recorder.close() }()
+		if err := recorder.write(Entry{Step: "snapshot", Event: "end", Snapshot: snap.ID}); err != nil {
+			return err
+		}
 		r := &run{Node: n, recorder: recorder, log: n.Log.With(zap.String("run_id", recorder.id)), snapshot: snap}
 		layout, _ := n.Locate()
 		var found string
@@ -127,8 +131,10 @@ func (r *run) recover(last Run) (found string, err error) {
 		if e.Step == "snapshot" && e.Event == "end" && e.Error == "" {
 			id = e.Snapshot
 		}
-		if name, ok := strings.CutPrefix(e.Step, "renew "); ok && e.Event == "begin" {
-			begun = append(begun, name)
+		for _, kind := range []string{"renew ", "put back "} {
+			if name, ok := strings.CutPrefix(e.Step, kind); ok && e.Event == "begin" && !slices.Contains(begun, name) {
+				begun = append(begun, name)
+			}
 		}
 	}
 	if len(begun) == 0 {

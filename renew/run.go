@@ -67,6 +67,7 @@ func (n *Node) Act(ctx context.Context, wish Wish, trigger string) (id string, l
 	}
 	r := &run{Node: n, recorder: recorder, plan: look.Plan,
 		log: n.Log.With(zap.String("run_id", recorder.id))}
+	defer r.delayShutdown(ctx)()
 	began := n.Now()
 	r.log.Info("run started", event(EventRunStarted), zap.String("trigger", trigger),
 		zap.Strings("renew", names(look.Plan.Renew)), zap.Strings("restart", components(look.Plan.Restart)))
@@ -90,6 +91,9 @@ func (r *run) carry(ctx context.Context, o Observation) error {
 		failures = errors.Join(failures, refused)
 	}
 	if err != nil {
+		return errors.Join(failures, err)
+	}
+	if err := r.awaitOthers(ctx); err != nil {
 		return errors.Join(failures, err)
 	}
 	// What is to be restarted follows from what is on disk now, by the same rule by

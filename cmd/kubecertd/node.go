@@ -23,8 +23,8 @@ import (
 // node is a renew.Node with what must be closed after it.
 type node struct {
 	renew.Node
-	pods    *staticPods
-	kubelet *kubelet
+	pods     *staticPods
+	services *services
 }
 
 // newNode wires a node from the configuration. Nothing is dialled before it is
@@ -38,13 +38,13 @@ func newNode(c configs.Config, log *zap.Logger) *node {
 			CertificatesDir: c.Paths.Certificates, KubeletDir: c.Paths.Kubelet})
 	}
 	n := &node{
-		pods:    &staticPods{root: c.Paths.Root, endpoint: c.Runtime.Endpoint, log: log.Named("runtime")},
-		kubelet: &kubelet{unit: c.Kubelet.Unit, healthz: c.Kubelet.Healthz},
+		pods:     &staticPods{root: c.Paths.Root, endpoint: c.Runtime.Endpoint, log: log.Named("runtime")},
+		services: &services{unit: c.Kubelet.Unit, healthz: c.Kubelet.Healthz},
 	}
 	n.Node = renew.Node{
 		Locate:      locate,
 		Containers:  n.pods,
-		Kubelet:     n.kubelet,
+		Kubelet:     n.services,
 		Health:      health{locate},
 		Etcd:        etcd{locate},
 		Cluster:     api{locate},
@@ -75,7 +75,7 @@ func newNode(c configs.Config, log *zap.Logger) *node {
 
 func (n *node) close() {
 	n.pods.close()
-	n.kubelet.close()
+	n.services.close()
 }
 
 // fits refuses a configuration that cannot work with this node's certificates
@@ -223,15 +223,16 @@ func component(c runtime.Container) renew.Component {
 	return renew.Component{Name: c.Component, ID: c.ID, Running: c.Running, Detail: detail, Started: started, Restarts: c.Attempt}
 }
 
-// kubelet is the kubelet's unit. The connection is made when it is first needed.
-type kubelet struct {
+// services are what systemd runs on this host: the kubelet's unit, and the machine as a
+// whole. The connection is made when it is first needed.
+type services struct {
 	unit, healthz string
 
 	mu      sync.Mutex
 	manager *systemd.Manager
 }
 
-func (k *kubelet) connect(ctx context.Context) (*systemd.Manager, error) {
+func (k *services) connect(ctx context.Context) (*systemd.Manager, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.manager != nil {
@@ -245,7 +246,7 @@ func (k *kubelet) connect(ctx context.Context) (*systemd.Manager, error) {
 	return manager, nil
 }
 
-func (k *kubelet) close() {
+func (k *services) close() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.manager != nil {
@@ -254,7 +255,7 @@ func (k *kubelet) close() {
 	}
 }
 
-func (k *kubelet) State(ctx context.Context) (renew.Component, error) {
+func (k *services) State(ctx context.Context) (renew.Component, error) {
 	manager, err := k.connect(ctx)
 	if err != nil {
 		return renew.Component{}, err
@@ -274,14 +275,30 @@ func (k *kubelet) State(ctx context.Context) (renew.Component, error) {
 	return c, nil
 }
 
-func (k *kubelet) Healthy(ctx context.Context) error { return systemd.Healthz(ctx, k.healthz) }
+func (k *services) Healthy(ctx context.Context) error { return systemd.Healthz(ctx, k.healthz) }
 
-func (k *kubelet) Restart(ctx context.Context) error {
+func (k *services) Restart(ctx context.Context) error {
 	manager, err := k.connect(ctx)
 	if err != nil {
 		return err
 	}
 	return manager.Restart(ctx, k.unit)
+}
+
+func (k *services) Stopping(ctx context.Context) (bool, error) {
+	manager, err := k.connect(ctx)
+	if err != nil {
+		return false, err
+	}
+	return manager.Stopping(ctx)
+}
+
+func (k *services) DelayShutdown(ctx context.Context, why string) (func(), error) {
+	manager, err := k.connect(ctx)
+	if err != nil {
+		return func() {}, err
+	}
+	return manager.DelayShutdown(ctx, why)
 }
 
 // health asks components at the addresses that their manifests name.
