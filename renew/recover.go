@@ -131,7 +131,7 @@ func (r *run) recover(last Run) (found string, err error) {
 		if e.Step == "snapshot" && e.Event == "end" && e.Error == "" {
 			id = e.Snapshot
 		}
-		for _, kind := range []string{"renew ", "put back "} {
+		for _, kind := range []string{"renew ", "put back ", "restore "} {
 			if name, ok := strings.CutPrefix(e.Step, kind); ok && e.Event == "begin" && !slices.Contains(begun, name) {
 				begun = append(begun, name)
 			}

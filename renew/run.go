@@ -61,17 +61,22 @@ func (n *Node) Act(ctx context.Context, wish Wish, trigger string) (id string, l
 	if !look.Plan.Work() {
 		return "", look, nil
 	}
-	recorder, err := n.State.record(n.Now, trigger, look.Plan)
+	id, err = n.carryOut(ctx, trigger, look.Plan, func(r *run) (failures, stop error) { return r.renew(ctx, look.Observation) })
+	return id, look, err
+}
+
+// carryOut records and carries out a plan; change is what changes certificates.
+func (n *Node) carryOut(ctx context.Context, trigger string, plan Plan, change func(*run) (failures, stop error)) (id string, err error) {
+	recorder, err := n.State.record(n.Now, trigger, plan)
 	if err != nil {
-		return "", look, err
+		return "", err
 	}
-	r := &run{Node: n, recorder: recorder, plan: look.Plan,
-		log: n.Log.With(zap.String("run_id", recorder.id))}
+	r := &run{Node: n, recorder: recorder, plan: plan, log: n.Log.With(zap.String("run_id", recorder.id))}
 	defer r.delayShutdown(ctx)()
 	began := n.Now()
 	r.log.Info("run started", event(EventRunStarted), zap.String("trigger", trigger),
-		zap.Strings("renew", names(look.Plan.Renew)), zap.Strings("restart", components(look.Plan.Restart)))
-	err = r.carry(ctx, look.Observation)
+		zap.Strings("renew", names(plan.Renew)), zap.Strings("restart", components(plan.Restart)))
+	err = r.carry(ctx, change)
 	took := zap.Duration("took", n.Now().Sub(began))
 	if err != nil {
 		r.log.Error("run failed", event(EventRunFailed), took, zap.Error(err))
@@ -79,12 +84,12 @@ func (n *Node) Act(ctx context.Context, wish Wish, trigger string) (id string, l
 		r.log.Info("run done", event(EventRunDone), took)
 	}
 	closing := r.end("run", "", "", err)
-	return recorder.id, look, errors.Join(err, closing, recorder.close())
+	return recorder.id, errors.Join(err, closing, recorder.close())
 }
 
-// carry is the run: renew, try, restart, prove.
-func (r *run) carry(ctx context.Context, o Observation) error {
-	failures, err := r.renew(ctx, o)
+// carry is the run: change, try, restart, prove.
+func (r *run) carry(ctx context.Context, change func(*run) (failures, stop error)) error {
+	failures, err := change(r)
 	if err == nil {
 		var refused error
 		refused, err = r.preflight(context.WithoutCancel(ctx))
@@ -98,7 +103,7 @@ func (r *run) carry(ctx context.Context, o Observation) error {
 	}
 	// What is to be restarted follows from what is on disk now, by the same rule by
 	// which any later look would find it. Being told to stop must not blind this look.
-	o = r.Observe(context.WithoutCancel(ctx), r.Now())
+	o := r.Observe(context.WithoutCancel(ctx), r.Now())
 	if why := cmp.Or(o.problem(problemContainers), o.problem(problemKubelet)); why != "" {
 		return errors.Join(failures, fmt.Errorf("nothing is restarted: the components cannot be seen: %s", why))
 	}
