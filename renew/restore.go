@@ -26,8 +26,8 @@ type Difference struct {
 // Compare says for each certificate that kubeadm renews how it was when the snapshot
 // was taken, and whether it could be put back.
 func (n *Node) Compare(snap Snapshot) []Difference {
-	now, layout := n.Now(), pki.Layout{}
-	layout, _ = n.Locate()
+	now := n.Now()
+	layout, _ := n.Locate()
 	current := Observation{Certificates: layout.Read(now)}
 	copies := layout
 	copies.Root = snap.dir

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -44,11 +47,41 @@ func TestScripts(t *testing.T) {
 			for name, node := range map[string]*pkitest.Node{"HEALTHY": healthy, "DUE": due, "JOINED": joined, "BROKEN": broken} {
 				env.Setenv(name, node.Root)
 			}
-			env.Setenv("KUBECERTD_PATHS_STATE", filepath.Join(env.WorkDir, "state"))
-			return nil
+			state := filepath.Join(env.WorkDir, "state")
+			env.Setenv("KUBECERTD_PATHS_STATE", state)
+			return errors.Join(
+				snapshot(state, "20260301T120000.000Z-aaaaaa", healthy.Root, now.Add(-time.Minute)),
+				snapshot(state, "20260302T120000.000Z-bbbbbb", due.Root, now))
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"code": cmdCode},
 	})
+}
+
+// snapshot keeps one of a node's admin.conf, as a run would have taken it.
+func snapshot(state, id, root string, taken time.Time) error {
+	const file = "/etc/kubernetes/admin.conf"
+	content, err := os.ReadFile(filepath.Join(root, file))
+	if err != nil {
+		return err
+	}
+	ca, err := os.ReadFile(filepath.Join(root, "/etc/kubernetes/pki/ca.crt"))
+	if err != nil {
+		return err
+	}
+	s := renew.Snapshot{ID: id, Taken: taken}
+	for path, content := range map[string][]byte{file: content, "/etc/kubernetes/pki/ca.crt": ca} {
+		sum, name := sha256.Sum256(content), "admin.conf"
+		if path != file {
+			name = "ca"
+		}
+		s.Files = append(s.Files, renew.Copied{Certificate: name, Path: path, Mode: 0o600, Size: int64(len(content)), SHA256: hex.EncodeToString(sum[:])})
+		to := filepath.Join(state, "snapshots", id, path)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(to), 0o700), os.WriteFile(to, content, 0o600)); err != nil {
+			return err
+		}
+	}
+	manifest, err := json.Marshal(s)
+	return errors.Join(err, os.WriteFile(filepath.Join(state, "snapshots", id, "manifest.json"), manifest, 0o600))
 }
 
 // cmdCode runs a command and demands its exit code: code 4 kubecertd renew.
