@@ -145,6 +145,10 @@ func shown(t *testing.T, n *node, id string, names []string) {
 	if diff := cmp.Diff(names, slices.Sorted(slices.Values(runs[0].Renewed))); diff != "" {
 		t.Errorf("renewed according to history (-want +got):\n%s", diff)
 	}
+	// Each new credential was tried against the servers that ran, and accepted.
+	if !slices.ContainsFunc(runs[0].Entries, func(e renew.Entry) bool { return e.Step == "preflight" && e.Reason == "all accepted" }) {
+		t.Errorf("the record says of the preflight: %+v", runs[0].Entries)
+	}
 	if want := append(slices.Clone(story.Pods), "kubelet"); !cmp.Equal(want, runs[0].Restarted) {
 		t.Errorf("restarted according to history: %v, want %v", runs[0].Restarted, want)
 	}
