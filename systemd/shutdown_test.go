@@ -64,6 +64,13 @@ func startLogind(t *testing.T, b *bus) *logind {
 	return l
 }
 
+// change runs do while no call is answered.
+func (l *logind) change(do func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	do()
+}
+
 func (l *logind) wait() {
 	l.mu.Lock()
 	hang := l.hang
@@ -129,7 +136,7 @@ func TestStopping(t *testing.T) {
 			fake.mu.Lock()
 			fake.state, fake.queued = tt.state, tt.queued
 			fake.mu.Unlock()
-			l.preparing = tt.preparing
+			l.change(func() { l.preparing = tt.preparing })
 			if got, err := m.Stopping(t.Context()); got != tt.want || err != nil {
 				t.Errorf("stopping: %t, %v, want %t", got, err, tt.want)
 			}
@@ -168,7 +175,9 @@ func TestDelayShutdown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]string{"shutdown|kubecertd|certificates are being renewed|delay"}, l.asked); diff != "" {
+	var asked []string
+	l.change(func() { asked = l.asked })
+	if diff := cmp.Diff([]string{"shutdown|kubecertd|certificates are being renewed|delay"}, asked); diff != "" {
 		t.Errorf("asked (-want +got):\n%s", diff)
 	}
 	onlyOurs(t, l)
@@ -195,7 +204,9 @@ func TestDelayShutdown(t *testing.T) {
 // keep the machine waiting in our place.
 func onlyOurs(t *testing.T, l *logind) {
 	t.Helper()
-	want, err := l.locks[0].Stat()
+	var lock *os.File
+	l.change(func() { lock = l.locks[0] })
+	want, err := lock.Stat()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -247,16 +258,16 @@ func TestDelayShutdownRefused(t *testing.T) {
 	}
 	fails("no logind", "logind does not run on this host: ")
 	l := startLogind(t, b)
-	l.refuse = dbus.NewError("org.freedesktop.login1.OperationInProgress", []any{"The operation inhibition has been requested for is already running"})
+	l.change(func() {
+		l.refuse = dbus.NewError("org.freedesktop.login1.OperationInProgress", []any{"The operation inhibition has been requested for is already running"})
+	})
 	fails("too late", "logind: The operation inhibition has been requested for is already running")
-	l.mu.Lock()
-	l.hang = make(chan struct{})
-	l.mu.Unlock()
+	l.change(func() { l.hang = make(chan struct{}) })
 	fails("logind hangs", "logind does not answer: context deadline exceeded")
 	if got, err := m.Stopping(t.Context()); got || err != nil {
 		t.Errorf("while logind hangs: stopping %t, %v, want what systemd says", got, err)
 	}
-	close(l.hang)
+	l.change(func() { close(l.hang) })
 
 	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path="+filepath.Join(t.TempDir(), "none"))
 	fails("no bus", "the D-Bus system bus cannot be reached: ")
