@@ -193,16 +193,16 @@ func (s State) run(id string) (Run, error) {
 // begin with its run.
 func parseRun(id string, content []byte) (Run, error) {
 	run := Run{ID: id, Outcome: Unfinished, Renewed: []string{}, Restarted: []string{}}
-	lines := bytes.Split(content, []byte("\n"))
+	lines := bytes.SplitAfter(content, []byte("\n"))
 	for i, line := range lines {
+		if i == len(lines)-1 {
+			break // without its end: torn, or nothing
+		}
 		if len(bytes.TrimSpace(line)) == 0 {
 			continue
 		}
 		var e Entry
 		if err := json.Unmarshal(line, &e); err != nil {
-			if i == len(lines)-1 {
-				break
-			}
 			return run, fmt.Errorf("line %d: %w", i+1, err)
 		}
 		run.Entries = append(run.Entries, e)

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -97,7 +98,7 @@ type staticPods struct {
 	mu     sync.Mutex
 	client *runtime.Client
 	dialed string
-	seen   map[string]runtime.Container // by id, as List last saw them
+	seen   map[string]runtime.Container // by id, as List saw them
 }
 
 func (p *staticPods) dial() (*runtime.Client, error) {
@@ -151,10 +152,17 @@ func (p *staticPods) List(ctx context.Context) ([]renew.Component, error) {
 		components = append(components, component(c))
 	}
 	p.mu.Lock()
+	defer p.mu.Unlock()
+	// One that was stopped is asked for its successor when it is no longer listed.
+	if len(p.seen) < manySeen {
+		maps.Copy(seen, p.seen)
+	}
 	p.seen = seen
-	p.mu.Unlock()
 	return components, nil
 }
+
+// manySeen is when the containers of long ago are forgotten.
+const manySeen = 100
 
 func (p *staticPods) Stop(ctx context.Context, c renew.Component, grace time.Duration) (renew.Stopped, error) {
 	client, container, err := p.container(c)

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kubecertd/kubecertd/renew"
 	"github.com/kubecertd/kubecertd/test/story"
 )
 
@@ -30,6 +31,7 @@ func TestBackupRestore(t *testing.T) {
 		t.Error(err)
 	}
 	before := n.Observe(t)
+	containers, _ := n.Containers(t)
 	if err := story.Contains(n.MustRun(t, "kubecertd", "backup", "restore", snapshot, "--dry-run"), "Nothing was changed"); err != nil {
 		t.Error(err)
 	}
@@ -41,14 +43,20 @@ func TestBackupRestore(t *testing.T) {
 			t.Errorf("%s is not what it was before the run", name)
 		}
 	}
-	n.RestartedOnce(t, before, "kube-apiserver", "kube-scheduler")
+	after, _ := n.Containers(t)
+	for name, old := range containers {
+		holds := name == "kube-apiserver" || name == "kube-scheduler"
+		if want := map[bool]uint32{true: old.Attempt + 1, false: old.Attempt}[holds]; after[name].Attempt != want {
+			t.Errorf("%s is at attempt %d, and was at %d; it holds what was restored: %t", name, after[name].Attempt, old.Attempt, holds)
+		}
+	}
 	s, err := n.Status()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range s.Certificates {
 		for _, p := range c.Holders {
-			if p.Verdict == "stale" {
+			if p.Verdict == renew.Stale {
 				t.Errorf("%s has not loaded %s: %s", p.Component, p.Certificate, p.Evidence)
 			}
 		}
