@@ -18,10 +18,15 @@ import (
 // --name e2e sh cp1.
 const keepLab = "KUBECERTD_E2E_KEEP"
 
-// Main runs the tests of a package, and then takes away what they needed.
-func Main(m *testing.M, builder *Builder) (code int) {
+// Main runs the tests of a package, and then takes away what they needed: first what
+// the package itself has to.
+func Main(m *testing.M, builder *Builder, first ...func() error) (code int) {
 	code = m.Run()
-	if err := errors.Join(down(), builder.remove()); err != nil {
+	var err error
+	for _, f := range first {
+		err = errors.Join(err, f())
+	}
+	if err = errors.Join(err, down(), builder.remove()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = max(code, 1)
 	}
