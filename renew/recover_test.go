@@ -146,6 +146,36 @@ func TestRecoverWithoutRecord(t *testing.T) {
 	}
 }
 
+// What could not be put back, because the disk was full for one, is put back as soon as
+// it can be; until then no run changes more.
+func TestPutBackOnceItCanBe(t *testing.T) {
+	n := newFakeNode(t)
+	file := n.files.Certificate("scheduler.conf")
+	before := n.read(file)
+	// A directory stands for whatever keeps the file from being written.
+	n.instead("scheduler.conf", "rm "+file+"; mkdir "+file+"; exit 1")
+	if _, _, err := n.Act(t.Context(), renew.Wish{}, "timer"); err == nil || !strings.Contains(err.Error(), "could not be put back") {
+		t.Fatalf("error %v, want the one about what could not be put back", err)
+	}
+	calls := len(n.calls())
+	if _, _, err := n.Act(t.Context(), renew.Wish{}, "timer"); err == nil || !strings.Contains(err.Error(), "must be put right first") {
+		t.Errorf("the next run: error %v", err)
+	}
+	if n := len(n.calls()) - calls; n != 0 {
+		t.Errorf("the next run called kubeadm %d times", n)
+	}
+	n.mustDo(os.Remove(file))
+	if err := n.Recover(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := n.read(file); !bytes.Equal(got, before) {
+		t.Error("it was not put back")
+	}
+	if runs, err := n.State.History(); err != nil || runs[0].Outcome != renew.Failed {
+		t.Errorf("history %+v (%v): want that the run has ended", runs, err)
+	}
+}
+
 // Without its snapshot nothing can be put back; that is said, and blocks nobody else.
 func TestRecoverWithoutSnapshot(t *testing.T) {
 	for _, damage := range []string{"gone", "changed"} {

@@ -35,6 +35,8 @@ type run struct {
 	snapshot Snapshot
 	// renewed are the certificates that are new and validated.
 	renewed []string
+	// owes says that a certificate is still to be put back.
+	owes bool
 }
 
 // Act carries out what is to be done now: it takes the node's lock, looks, and, if
@@ -83,7 +85,10 @@ func (n *Node) carryOut(ctx context.Context, trigger string, plan Plan, change f
 	} else {
 		r.log.Info("run done", event(EventRunDone), took)
 	}
-	closing := r.end("run", "", "", err)
+	var closing error
+	if !r.owes { // or it stays open, and Recover tries again
+		closing = r.end("run", "", "", err)
+	}
 	return recorder.id, errors.Join(err, closing, recorder.close())
 }
 
@@ -231,6 +236,7 @@ func (r *run) putBack(layout pki.Layout, certificate, why string, loaded bool) e
 	}
 	err := r.snapshot.putBack(layout, certificate, loaded)
 	if err != nil {
+		r.owes = r.owes || !errors.Is(err, errNoCopy) // without a copy it is for a person
 		err = fmt.Errorf("%s could not be put back from snapshot %s: %w", certificate, r.snapshot.ID, err)
 		r.log.Error("certificate could not be put back", event(EventPutBack), zap.String("certificate", certificate), zap.Error(err))
 	} else {

@@ -126,7 +126,7 @@ func badKubeadm() []row {
 // disks are full or read-only.
 func disks() []row {
 	return []row{
-		{name: "disk full before the run", kind: "disk full", before: full(stateDisk, 0), says: []string{"no space left"}, mend: roomy, must: "nothing is touched"},
+		{name: "disk full before the run", kind: "disk full", before: full(stateDisk, 0), says: []string{"KiB left"}, mend: roomy, must: "nothing is touched"},
 		{name: "disk full at snapshot", kind: "disk full", quick: true, point: "wait before begin snapshot", strike: then(full(stateDisk, 8<<10), release),
 			says: []string{"no space left"}, mend: roomy, must: "nothing is touched"},
 		{name: "disk full at renewal of a certificate", kind: "disk full", quick: true, point: "wait after begin renew apiserver-etcd-client", strike: then(full(kubernetesDisk, -1<<20), release),
@@ -139,7 +139,7 @@ func disks() []row {
 			says: []string{"no space left"}, mend: roomy},
 		{name: "disk full at record, in a restart", kind: "disk full", point: "wait before end restart kube-apiserver", strike: then(full(stateDisk, -1<<20), release),
 			says: []string{"no space left"}, mend: roomy},
-		{name: "certificates read-only before the run", kind: "read-only file system", before: readOnly(kubernetesDisk), says: []string{"read-only file system"}, mend: writableAgain(kubernetesDisk)},
+		{name: "certificates read-only before the run", kind: "read-only file system", before: readOnly(kubernetesDisk), says: []string{"is mounted read-only"}, mend: writableAgain(kubernetesDisk)},
 		{name: "certificates read-only at renewal", kind: "read-only file system", quick: true, point: "wait after begin renew apiserver-etcd-client", strike: then(readOnly(kubernetesDisk), release),
 			says: []string{"read-only file system"}, mend: writableAgain(kubernetesDisk)},
 		{name: "state read-only before the run", kind: "read-only file system", before: readOnly(stateDisk), says: []string{"read-only file system"}, mend: writableAgain(stateDisk), must: "nothing is touched"},
