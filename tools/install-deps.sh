@@ -19,6 +19,7 @@ systemd-analyze systemd            the test of the unit
 ps              procps             kill as a program, which the unit names
 dpkg-deb        dpkg               the tests of the .deb
 rpm             rpm                the tests of the .rpm
+strace          strace             the fault matrix, to cut kubeadm off between its writes
 shellcheck      shellcheck         make lint
 '
 

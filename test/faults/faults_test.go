@@ -28,3 +28,33 @@ func TestMatrix(t *testing.T) {
 		must(t, seen.write())
 	}
 }
+
+// Every kind is tried by `make test`, too; every row has a name of its own and a cause
+// or a harm.
+func TestTable(t *testing.T) {
+	names, quick := map[string]bool{}, map[string]int{}
+	for _, r := range table() {
+		if names[r.name] {
+			t.Errorf("%s is there twice", r.name)
+		}
+		names[r.name] = true
+		if r.point == "" && r.before == nil {
+			t.Errorf("%s does no harm", r.name)
+		}
+		if r.mend != nil && len(r.says) == 0 {
+			t.Errorf("%s has a cause that stays, and does not say how it is seen", r.name)
+		}
+		quick[r.kind] += 0
+		if r.quick {
+			quick[r.kind]++
+		}
+	}
+	for kind, n := range quick {
+		if n < 1 || n > 2 {
+			t.Errorf("%s: %d rows are quick, want one or two", kind, n)
+		}
+	}
+	if len(names) < 40 {
+		t.Errorf("only %d rows", len(names))
+	}
+}

@@ -126,7 +126,7 @@ func upgrade(t *testing.T, n *node) {
 
 // full leaves no room on a disk, but for some bytes.
 func full(which func(*node) *disk.Disk, room int64) strike {
-	return func(t *testing.T, n *node) {
+	return func(_ *testing.T, n *node) {
 		d := which(n)
 		d.Limit(d.Used() + room)
 	}
