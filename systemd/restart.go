@@ -77,6 +77,13 @@ func (m *Manager) Restart(ctx context.Context, name string) error {
 	return nil
 }
 
+// jobMode takes the job out of the order of units. kubecertd.service comes after the
+// kubelet, so that at shutdown it ends first; in that order a restart of the kubelet
+// that kubecertd asks for while it is told to stop would wait for kubecertd to have
+// ended, and kubecertd for the restart (systemd: core/job.c, job_is_runnable). The
+// kubelet's own requirements are there: it runs.
+const jobMode = "ignore-dependencies"
+
 // queue asks systemd for the restart.
 func (m *Manager) queue(ctx context.Context, name string, result chan<- string) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
@@ -85,7 +92,7 @@ func (m *Manager) queue(ctx context.Context, name string, result chan<- string) 
 	if err != nil {
 		return err
 	}
-	if _, err := l.conn.RestartUnitContext(ctx, name, "replace", result); err != nil {
+	if _, err := l.conn.RestartUnitContext(ctx, name, jobMode, result); err != nil {
 		if l.lost(err) {
 			m.drop(l)
 			return fmt.Errorf("the connection to systemd was lost while asking, it may restart it all the same: %w", err)

@@ -47,7 +47,7 @@ func TestRestart(t *testing.T) {
 			if errors.As(err, &job) != (tt.result != "") || (job != nil && (job.Result != tt.result || job.Unit != kubelet)) {
 				t.Errorf("job error %+v, want result %q", job, tt.result)
 			}
-			if diff := cmp.Diff([]string{"kubelet.service replace"}, fake.asked()); diff != "" {
+			if diff := cmp.Diff([]string{"kubelet.service ignore-dependencies"}, fake.asked()); diff != "" {
 				t.Errorf("restarts (-want +got):\n%s", diff)
 			}
 		})

@@ -56,6 +56,17 @@ func TestServicePromises(t *testing.T) {
 			t.Errorf("[%s] %s is %q, want %q: %s", want.section, want.name, got, want.value, want.why)
 		}
 	}
+	// At shutdown the reverse: what a run has stopped can be brought back until it ends.
+	// TestRestart demands that the restart of the kubelet is in no such order.
+	after := strings.Fields(strings.Join(get("Unit", "After"), " "))
+	for _, name := range []string{"kubelet.service", "containerd.service", "crio.service", "dbus.service", "network.target"} {
+		if !slices.Contains(after, name) {
+			t.Errorf("[Unit] After=%s lacks %s, which would be stopped beneath a run at shutdown", after, name)
+		}
+	}
+	if get("Unit", "Before") != nil || get("Unit", "DefaultDependencies") != nil {
+		t.Error("[Unit] it must start last and stop first")
+	}
 	// It must start and stay when these are broken.
 	for _, name := range []string{"Requires", "Requisite", "BindsTo", "PartOf", "Wants", "Upholds"} {
 		if got := get("Unit", name); len(got) > 0 {
