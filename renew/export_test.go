@@ -9,6 +9,13 @@ import (
 	"github.com/kubecertd/kubecertd/pki"
 )
 
+// ShortPatience shortens how long a run waits for a package manager.
+func ShortPatience(t *testing.T) {
+	was := packagesDeadline
+	packagesDeadline = 200 * time.Millisecond
+	t.Cleanup(func() { packagesDeadline = was })
+}
+
 func (s State) PruneSnapshots(keep Retention, now time.Time) { s.pruneSnapshots(keep, now) }
 
 // emptyNode is a node without certificates or processes.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -18,6 +19,11 @@ const (
 	othersPoll = 500 * time.Millisecond
 )
 
+// packagesDeadline is how long it waits for a package manager. That may be waiting in
+// turn: the removal of kubecertd's package waits for the end of a run (packaging/prerm.sh)
+// and would never see the restarts done. Each restart asks for a healthy kubelet anyway.
+var packagesDeadline = time.Minute
+
 // awaitOthers waits until nobody else is at work on this node: a kubeadm upgrade that
 // began during the run restarts the same components, and a package manager may be
 // about to replace the kubelet that brings them back.
@@ -27,8 +33,13 @@ func (r *run) awaitOthers(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, othersDeadline)
 	defer cancel()
+	patience, cancel := context.WithTimeout(ctx, packagesDeadline)
+	defer cancel()
 	for said := false; ; {
 		busy := r.Host.Busy()
+		if patience.Err() != nil {
+			busy = slices.DeleteFunc(busy, func(b Busy) bool { return b.What == BusyDpkg || b.What == BusyRpm })
+		}
 		if len(busy) == 0 {
 			return nil
 		}

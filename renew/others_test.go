@@ -69,6 +69,32 @@ func TestRunWaitsForAnUpgrade(t *testing.T) {
 	}
 }
 
+// A package manager that begins during the run is waited for, but not for long: it may
+// be the removal of our own package, which waits for the run.
+func TestRunDoesNotWaitForItsRemoval(t *testing.T) {
+	renew.ShortPatience(t)
+	n := newFakeNode(t)
+	n.only("scheduler.conf")
+	var release func()
+	n.Credentials = tried(func() {
+		_, release = hold(t, "dpkg", "write", filepath.Join(n.Host.Root, "var/lib/dpkg/lock"))
+	})
+	n.renewAgain("admin.conf")
+	if _, _, err := n.Act(t.Context(), renew.Wish{Names: []string{"admin.conf", "scheduler.conf"}}, "command"); err != nil {
+		t.Fatal(err)
+	}
+	if release == nil {
+		t.Fatal("dpkg has not begun during the run")
+	}
+	if !slices.ContainsFunc(n.rest(), func(s string) bool { return strings.HasPrefix(s, "stop kube-scheduler") }) {
+		t.Errorf("steps %q, want kube-scheduler restarted", n.rest())
+	}
+	var blocked *renew.BlockedError
+	if _, _, err := n.Act(t.Context(), renew.Wish{All: true}, "command"); !errors.As(err, &blocked) {
+		t.Errorf("a run that would begin now: %v, want that it waits", err)
+	}
+}
+
 // tried is called once for the credentials of a run.
 type tried func()
 
