@@ -30,7 +30,7 @@ type Loop struct {
 	// arrives on Hangup; it may change Node, Interval and Retry.
 	Hangup <-chan os.Signal
 	Reload func(*Loop)
-	// Watch is told after each look which directories to watch.
+	// Watch is told before each look which directories to watch.
 	Watch func(directories []string)
 	// Notify is told what to show to the service manager.
 	Notify notifier
@@ -95,16 +95,17 @@ func (l *Loop) look(ctx context.Context, trigger string) time.Duration {
 	if leftover != nil {
 		l.notice("what a run that was cut off has left could not be put right yet: " + leftover.Error())
 	}
+	// Before the look, so that what changes after it is noticed.
+	if l.Watch != nil {
+		layout, _ := n.Locate()
+		l.Watch(append(layout.Directories(), n.State.maintenance()))
+	}
 	seen := n.Look(ctx, Wish{})
 	l.say(seen, trigger)
 	l.Notify.Status(status(seen))
 	if !l.ready {
 		l.ready = true
 		l.Notify.Ready()
-	}
-	if l.Watch != nil {
-		layout, _ := n.Locate()
-		l.Watch(append(layout.Directories(), n.State.maintenance()))
 	}
 	wait := l.Interval
 	switch {

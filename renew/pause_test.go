@@ -202,6 +202,20 @@ func TestLoopWakesAtTheEndOfAPause(t *testing.T) {
 	})
 }
 
+// What changes after a look has begun must wake the next one.
+func TestLoopWatchesBeforeItLooks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &manager{}
+		var said []int // how often the service manager had been told anything
+		loop(t, m, func(l *renew.Loop) {
+			l.Watch = func([]string) { said = append(said, len(m.said)) }
+		}, func() { time.Sleep(time.Hour) })
+		if diff := cmp.Diff([]int{0}, said); diff != "" {
+			t.Errorf("watched after what had been said (-want +got):\n%s", diff)
+		}
+	})
+}
+
 // reader is a service manager that keeps what it is told to show.
 type reader struct {
 	manager

@@ -94,7 +94,7 @@ func TestWatcherWaitsForDirectories(t *testing.T) {
 		t.Fatal(err)
 	}
 	woken(t, w, "kubernetes changed")
-	w.Watch([]string{pki}) // as after each look
+	w.Watch([]string{pki}) // as before each look
 	put(t, filepath.Join(pki, "ca.crt"))
 	woken(t, w, "ca.crt changed")
 
