@@ -65,6 +65,9 @@ type Restart struct {
 	Grace Grace `mapstructure:"grace"`
 	// GraceAlone is kube-apiserver's grace on the only control-plane node.
 	GraceAlone time.Duration `mapstructure:"graceAlone"`
+	// ReleaseLeases gives up the leader lease of a stopped controller-manager or
+	// scheduler for it.
+	ReleaseLeases bool `mapstructure:"releaseLeases"`
 	// Timeout is how long the kubelet may take to bring a container back.
 	Timeout time.Duration `mapstructure:"timeout"`
 	// Healthy is how long a container that is back may take to become healthy.
@@ -139,9 +142,10 @@ func Default() Config {
 				ControllerManager: 10 * time.Second,
 				Scheduler:         10 * time.Second,
 			},
-			GraceAlone: time.Second,
-			Timeout:    2 * time.Minute,
-			Healthy:    4 * time.Minute,
+			GraceAlone:    time.Second,
+			ReleaseLeases: true,
+			Timeout:       2 * time.Minute,
+			Healthy:       4 * time.Minute,
 		},
 		Snapshots: Snapshots{Keep: 10, Age: 400 * day},
 		Kubelet: Kubelet{

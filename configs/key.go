@@ -79,6 +79,8 @@ func text(value reflect.Value) string {
 		return v.String()
 	case int:
 		return strconv.Itoa(v)
+	case bool:
+		return strconv.FormatBool(v)
 	default:
 		return value.String()
 	}

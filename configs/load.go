@@ -151,6 +151,8 @@ func strictly(c *mapstructure.DecoderConfig) {
 			return threshold(data)
 		case reflect.TypeFor[int]():
 			return count(data)
+		case reflect.TypeFor[bool]():
+			return yesOrNo(data)
 		}
 		if number, ok := data.(untyped); ok && to.Kind() == reflect.String {
 			return nil, Problem{What: "must be text " + got(number.written), Do: "put it in quotes"}
@@ -188,6 +190,17 @@ func count(data any) (int, error) {
 		return 0, Problem{What: "must be a whole number " + got(written), Do: "write it in digits, such as 10"}
 	}
 	return n, nil
+}
+
+func yesOrNo(data any) (bool, error) {
+	switch written, _ := written(data); written {
+	case "true":
+		return true, nil
+	case "false":
+		return false, nil
+	default:
+		return false, Problem{What: "is neither true nor false " + got(written), Do: "write true or false"}
+	}
 }
 
 // written is the text of a value, and whether it is a bare number.

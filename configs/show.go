@@ -56,8 +56,12 @@ func write(c Config, origin map[string]string) ([]byte, error) {
 }
 
 func scalar(text string) *yaml.Node {
+	// No text among the keys looks like one of these.
 	if _, err := strconv.Atoi(text); err == nil {
-		return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!int", Value: text} // no text among the keys looks like one
+		return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!int", Value: text}
+	}
+	if text == "true" || text == "false" {
+		return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!bool", Value: text}
 	}
 	n := &yaml.Node{}
 	n.SetString(text)

@@ -61,6 +61,7 @@ restart:
     kube-controller-manager: 10s # default
     kube-scheduler: 10s # default
   graceAlone: 1s # default
+  releaseLeases: true # default
   timeout: 5m # KUBECERTD_RESTART_TIMEOUT
   healthy: 4m # default
 snapshots:

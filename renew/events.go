@@ -25,6 +25,8 @@ const (
 	EventRepaired = "c48b61502305404894a67ffb8578b490"
 	// EventPreflight: a new credential was refused, or could not be tried.
 	EventPreflight = "1667a36d874748189c5db407c45ed1c8"
+	// EventLeaseReleased: the leader lease of a stopped component was given up for it.
+	EventLeaseReleased = "5e1309a96ad64d8ab07d19f300d4152e"
 	// EventEscalated: a component that did not come back is helped.
 	EventEscalated = "9f881d2f922046d882340a41d15aad3d"
 	// EventCutOff: a run was cut off by a crash.

@@ -29,6 +29,8 @@ type Node struct {
 	State       State
 	Retention   Retention
 	Host        Host // where to look for what else is at work
+	// Leases may be nil: then stopped leaders keep theirs until they run out.
+	Leases leases
 	// Machine may be nil: then nobody knows of a shutdown.
 	Machine machine
 	Log     *zap.Logger
@@ -94,6 +96,14 @@ type etcd interface {
 	// Peers returns the other voting members, and why one of them cannot be relied
 	// on; none where this node is the only member or has no etcd.
 	Peers(ctx context.Context) (peers []string, unhealthy map[string]string, err error)
+}
+
+// leases are the leader leases of controller-manager and scheduler.
+type leases interface {
+	// Hold looks whether the component of this node leads, before it is stopped. release
+	// gives its leadership up once its process is gone, if nobody has taken it over, and
+	// says whether it did; it is nil when the component does not lead.
+	Hold(ctx context.Context, component string) (release func(context.Context) (bool, error), err error)
 }
 
 // machine is the host as the service manager runs it.

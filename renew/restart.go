@@ -146,6 +146,7 @@ func (r *run) stop(ctx context.Context, c Component) error {
 		grace = r.Restarts.GraceAlone
 	}
 	log := r.log.With(zap.String("component", c.Name))
+	release := r.lease(ctx, c.Name)
 	log.Info("stopping component", event(EventRestarting), zap.String("container_id", c.ID),
 		zap.Duration("grace", grace), zap.String("reason", r.reason(c.Name)))
 	stopped, err := r.Containers.Stop(ctx, c, grace)
@@ -153,7 +154,32 @@ func (r *run) stop(ctx context.Context, c Component) error {
 		return fmt.Errorf("stop %s: %w", c.Name, err)
 	}
 	log.Info("component stopped", zap.Duration("took", stopped.Took), zap.Bool("killed", stopped.Killed))
+	release(ctx)
 	return nil
+}
+
+// lease is what gives up a component's leadership once it is stopped. That it cannot be
+// given up costs 15 seconds without a leader, and is no reason not to restart.
+func (r *run) lease(ctx context.Context, component string) (release func(context.Context)) {
+	nothing := func(context.Context) {}
+	if r.Leases == nil || (component != ControllerManager && component != Scheduler) {
+		return nothing
+	}
+	held, err := r.Leases.Hold(ctx, component)
+	if err != nil {
+		r.log.Debug("whether the component leads is not known", zap.String("component", component), zap.Error(err))
+	}
+	if held == nil {
+		return nothing
+	}
+	return func(ctx context.Context) {
+		switch released, err := held(ctx); {
+		case err != nil:
+			r.log.Warn("the leader lease of a stopped component could not be released; it runs out by itself", zap.String("component", component), zap.Error(err))
+		case released:
+			r.log.Info("leader lease released", event(EventLeaseReleased), zap.String("component", component))
+		}
+	}
 }
 
 // awaitSuccessor waits until the kubelet has started another container in the place

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
 	"path/filepath"
 
 	"github.com/kubecertd/kubecertd/cluster"
@@ -39,6 +40,26 @@ func (t credentials) try(ctx context.Context, c pki.Certificate) error {
 	default:
 		return nil // a serving certificate, which is not shown to any server
 	}
+}
+
+// leases are the leader leases in the cluster of this node.
+type leases struct {
+	locate func() (pki.Layout, []error)
+}
+
+func (l leases) Hold(ctx context.Context, component string) (func(context.Context) (bool, error), error) {
+	layout, _ := l.locate()
+	name, err := os.Hostname() // as the components name themselves
+	if err != nil {
+		return nil, err
+	}
+	lease := &cluster.LeaderLease{Component: component, Node: name, API: cluster.API{
+		Kubeconfigs: []string{filepath.Join(layout.Root, layout.KubernetesDir, "admin.conf")}, Address: apiServer(layout)}}
+	leads, err := lease.Hold(ctx)
+	if err != nil || !leads {
+		return nil, err
+	}
+	return lease.Release, nil
 }
 
 // apiServer is the address of the node's own API server; empty when its manifest does

@@ -71,6 +71,9 @@ func newNode(c configs.Config, log *zap.Logger) *node {
 		Log:       log,
 		Now:       clock,
 	}
+	if c.Restart.ReleaseLeases {
+		n.Leases = leases{locate}
+	}
 	return n
 }
 
