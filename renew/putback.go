@@ -51,6 +51,15 @@ func leftover(target string) string {
 	return filepath.Join(filepath.Dir(target), "."+filepath.Base(target)+".kubecertd-*")
 }
 
+// sweep removes them: they hold keys.
+func sweep(target string) error {
+	files, err := filepath.Glob(leftover(target))
+	for _, file := range files {
+		err = errors.Join(err, os.Remove(file))
+	}
+	return err
+}
+
 // writeTo makes the file what the copy was.
 func (f Copied) writeTo(layout pki.Layout, content []byte, loaded bool) error {
 	name := filepath.Join(layout.Root, f.Path)
@@ -60,11 +69,8 @@ func (f Copied) writeTo(layout pki.Layout, content []byte, loaded bool) error {
 		}
 	}
 	target := layout.Resolve(f.Path)
-	old, _ := filepath.Glob(leftover(target)) // fails only for a bad pattern
-	for _, file := range old {
-		if err := os.Remove(file); err != nil {
-			return err
-		}
+	if err := sweep(target); err != nil {
+		return err
 	}
 	if f.Absent {
 		if err := os.Remove(target); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -156,9 +157,13 @@ func (r *run) settle(layout pki.Layout, snap Snapshot, certificates []string) (f
 	before := Observation{Certificates: snap.certificates(layout)}
 	var kept, back, lost []string
 	var failed []error
+	for _, f := range snap.Files {
+		failed = append(failed, sweep(layout.Resolve(f.Path)))
+	}
 	for _, name := range certificates {
 		was, _ := before.Certificate(name)
 		if unchanged(snap, layout, name) {
+			failed = append(failed, r.keep(layout, name))
 			continue
 		}
 		why := r.check(layout, was)
@@ -183,6 +188,24 @@ func (r *run) settle(layout pki.Layout, snap Snapshot, certificates []string) (f
 		found += fmt.Sprintf(", of %d there is no good copy%s", len(lost), list(lost))
 	}
 	return found, errors.Join(failed...)
+}
+
+// keep makes durable what is as it was. A run that was killed may have just put it
+// back, and what can be read again need not be on disk yet.
+func (r *run) keep(layout pki.Layout, certificate string) error {
+	var failed []error
+	for _, f := range r.snapshot.of(certificate) {
+		file := layout.Resolve(f.Path)
+		if f.Absent {
+			failed = append(failed, syncDir(filepath.Dir(file)))
+			continue
+		}
+		failed = append(failed, r.keepOwner(file, f), syncFile(file))
+	}
+	if err := errors.Join(failed...); err != nil {
+		return fmt.Errorf("%s is as it was, but not surely on disk: %w", certificate, err)
+	}
+	return nil
 }
 
 func list(names []string) string {

@@ -71,6 +71,8 @@ func (s State) lock(what string) (func(), error) {
 	_, _ = f.WriteAt([]byte(fmt.Sprintf("%d\n", os.Getpid())), 0)
 	return func() {
 		_ = f.Truncate(0)
+		// Closing it is not enough while a child that was just forked still has it too.
+		_ = syscall.Flock(int(f.Fd()), syscall.LOCK_UN)
 		_ = f.Close()
 	}, nil
 }

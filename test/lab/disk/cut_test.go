@@ -229,3 +229,25 @@ func TestAfterACut(t *testing.T) {
 		t.Errorf("after the second cut (-want +got):\n%s", diff)
 	}
 }
+
+// TestLoad: after a mere kill nothing is lost, until the power is cut as well.
+func TestLoad(t *testing.T) {
+	d := mount(t)
+	must(t, write(d.Dir+"/file", "on disk"))
+	d.Sync()
+	must(t, write(d.Dir+"/file", "in memory"), write(d.Dir+"/file", "later"))
+	log := d.Log()
+	another := mount(t)
+	another.Load(log, 2)
+	if diff := cmp.Diff(map[string]string{"file": "in memory"}, contents(t, another.Dir)); diff != "" {
+		t.Errorf("loaded (-want +got):\n%s", diff)
+	}
+	must(t, write(another.Dir+"/new", ""))
+	if n := len(another.Log().Ops); n <= 2 {
+		t.Errorf("the log has %d operations, want it to go on", n)
+	}
+	another.Cut(disk.Strictest)
+	if diff := cmp.Diff(map[string]string{"file": "on disk"}, contents(t, another.Dir)); diff != "" {
+		t.Errorf("loaded and cut (-want +got):\n%s", diff)
+	}
+}

@@ -113,7 +113,7 @@ func (d *Disk) Close() error {
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	d.kill()
+	d.unplug()
 	return errors.Join(fmt.Errorf("unmount %s: %w: something still uses it", d.Dir, err), unix.Unmount(d.Dir, unix.MNT_DETACH))
 }
 
@@ -143,8 +143,22 @@ func (d *Disk) Cut(loss Loss) {
 	clear(d.handles)
 }
 
-// kill makes everything answer EIO.
-func (d *Disk) kill() {
+// Load makes the disk what it was when the first n operations of the log had been done,
+// by a kernel that still runs: what had not been synced then is still not. What was
+// there before is gone.
+func (d *Disk) Load(log Log, n int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.log = Log{Ops: slices.Clone(log.Ops[:n]), base: log.base.clone()}
+	d.live = d.log.after(n, KeepAll)
+	for id := range d.live.nodes {
+		d.lastInode = max(d.lastInode, id)
+	}
+	clear(d.handles)
+}
+
+// unplug makes everything answer EIO.
+func (d *Disk) unplug() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.live = newTree(0, 0, 0, time.Now())
