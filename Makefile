@@ -58,8 +58,9 @@ demo: deps deb ## Show the main job on a real control plane, step by step
 bench: deps deb ## Measure against what kubecertd replaces
 	go run ./test/bench -deb 'dist/*_$(ARCH).deb'
 
-soak: deps ## Unit tests twenty times under the race detector, and the whole fault matrix
+soak: deps ## Unit tests twenty times under the race detector, every power cut, and the whole fault matrix
 	go test -race -short -count=20 -timeout 60m ./...
+	KUBECERTD_SOAK=1 go test -timeout 120m -count=1 -v -run PowerCut ./renew ./test/crash
 	KUBECERTD_SOAK=1 go test -timeout 120m -count=1 -v ./test/faults
 
 package: bin/linux_amd64/kubecertd bin/linux_arm64/kubecertd ## Make dist/*.deb and dist/*.rpm for amd64 and arm64

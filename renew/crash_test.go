@@ -39,19 +39,20 @@ type depth struct {
 }
 
 func howDeep() depth {
-	d := depth{slices.Clone(disk.Fixed), 4, 1, 1}
-	seeds := uint64(1)
 	switch {
-	case os.Getenv("KUBECERTD_SOAK") != "":
-		d.nextRun, seeds = 1, 20
+	case soak:
+		d := depth{slices.Clone(disk.Fixed), 1, 1, 1}
+		for seed := range uint64(20) {
+			d.losses = append(d.losses, disk.Random(seed))
+		}
+		return d
 	case testing.Short():
-		d, seeds = depth{[]disk.Loss{disk.Strictest, disk.KeepAll, disk.ZeroLength}, 32, 12, 6}, 0
+		return depth{[]disk.Loss{disk.Strictest, disk.KeepAll, disk.ZeroLength}, 32, 12, 6}
 	}
-	for seed := range seeds {
-		d.losses = append(d.losses, disk.Random(seed))
-	}
-	return d
+	return depth{append(slices.Clone(disk.Fixed), disk.Random(0)), 8, 3, 2}
 }
+
+var soak = os.Getenv("KUBECERTD_SOAK") != ""
 
 // TestPowerCutAnywhere cuts the power after every single operation on the disk, with
 // every loss that a file system may have, and starts again.
@@ -61,10 +62,11 @@ func TestPowerCutAnywhere(t *testing.T) {
 		fails   bool
 	}{
 		"a run": {nil, false},
+		// The last in each directory, so that nothing that comes later syncs it.
 		"a run in which certificates are refused": {map[string]string{
-			"apiserver":      "echo nonsense >$root/etc/kubernetes/pki/apiserver.crt",
-			"scheduler.conf": ": >$root/etc/kubernetes/scheduler.conf; exit 1",
-			"etcd-peer":      "rm $root/etc/kubernetes/pki/etcd/peer.key",
+			"etcd-server":        "rm $root/etc/kubernetes/pki/etcd/server.key",
+			"front-proxy-client": "echo nonsense >$root/etc/kubernetes/pki/front-proxy-client.crt",
+			"super-admin.conf":   ": >$root/etc/kubernetes/super-admin.conf; exit 1",
 		}, true},
 		"a run in which kubeadm is killed": {map[string]string{
 			"controller-manager.conf": ": >$root/etc/kubernetes/controller-manager.conf; kill -9 $$",
@@ -111,7 +113,7 @@ func TestPowerCutDuringRecovery(t *testing.T) {
 	switch {
 	case testing.Short():
 		first = first[len(first)/2:][:1]
-	case os.Getenv("KUBECERTD_SOAK") == "":
+	case !soak:
 		first = []disk.State{first[0], first[len(first)/2], first[len(first)-1]}
 	}
 	for _, s := range first {
@@ -143,7 +145,7 @@ func TestPowerCutAfterAKill(t *testing.T) {
 	n.heal()
 	// What was refused and put back is looked at; the others are renewed as in any run.
 	log, files := c.disk.Log(), []string{"apiserver.crt", "apiserver.key", "scheduler.conf"}
-	if testing.Short() {
+	if !soak {
 		files = files[2:]
 	}
 	for i, o := range log.Ops {
