@@ -49,7 +49,7 @@ func howDeep() depth {
 	case testing.Short():
 		return depth{[]disk.Loss{disk.Strictest, disk.KeepAll, disk.ZeroLength}, 32, 12, 6}
 	}
-	return depth{append(slices.Clone(disk.Fixed), disk.Random(0)), 8, 3, 2}
+	return depth{append(slices.Clone(disk.Fixed), disk.Random(0)), 16, 1, 2}
 }
 
 var soak = os.Getenv("KUBECERTD_SOAK") != ""
