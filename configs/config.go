@@ -59,8 +59,12 @@ type Check struct {
 	Settle time.Duration `mapstructure:"settle"`
 }
 
-// Restart says how long each step of a restart may take.
+// Restart says what is restarted, and how long each step of it may take.
 type Restart struct {
+	// Policy is always, auto or never.
+	Policy string `mapstructure:"policy"`
+	// Override is another policy for single components.
+	Override Override `mapstructure:"override"`
 	// Grace is how long each component has between SIGTERM and SIGKILL.
 	Grace Grace `mapstructure:"grace"`
 	// GraceAlone is kube-apiserver's grace on the only control-plane node.
@@ -72,6 +76,15 @@ type Restart struct {
 	Timeout time.Duration `mapstructure:"timeout"`
 	// Healthy is how long a container that is back may take to become healthy.
 	Healthy time.Duration `mapstructure:"healthy"`
+}
+
+// Override is a restart policy for each component; empty means that of all.
+type Override struct {
+	Etcd              string `mapstructure:"etcd"`
+	APIServer         string `mapstructure:"kube-apiserver"`
+	ControllerManager string `mapstructure:"kube-controller-manager"`
+	Scheduler         string `mapstructure:"kube-scheduler"`
+	Kubelet           string `mapstructure:"kubelet"`
 }
 
 // Grace is a time for each static pod, in whole seconds as CRI counts them.
@@ -136,6 +149,7 @@ func Default() Config {
 		},
 		Check: Check{Interval: time.Hour, Retry: time.Minute, RetryLimit: 4 * time.Hour, Settle: time.Second},
 		Restart: Restart{
+			Policy: "always",
 			Grace: Grace{
 				Etcd:              30 * time.Second,
 				APIServer:         10 * time.Second,

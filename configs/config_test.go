@@ -71,6 +71,12 @@ func TestKeys(t *testing.T) {
 		}
 	}
 	want := []string{
+		"restart.policy KUBECERTD_RESTART_POLICY restart-policy always",
+		"restart.override.etcd KUBECERTD_RESTART_OVERRIDE_ETCD restart-override-etcd ",
+		"restart.override.kube-apiserver KUBECERTD_RESTART_OVERRIDE_KUBE_APISERVER restart-override-kube-apiserver ",
+		"restart.override.kube-controller-manager KUBECERTD_RESTART_OVERRIDE_KUBE_CONTROLLER_MANAGER restart-override-kube-controller-manager ",
+		"restart.override.kube-scheduler KUBECERTD_RESTART_OVERRIDE_KUBE_SCHEDULER restart-override-kube-scheduler ",
+		"restart.override.kubelet KUBECERTD_RESTART_OVERRIDE_KUBELET restart-override-kubelet ",
 		"restart.grace.etcd KUBECERTD_RESTART_GRACE_ETCD restart-grace-etcd 30s",
 		"restart.grace.kube-apiserver KUBECERTD_RESTART_GRACE_KUBE_APISERVER restart-grace-kube-apiserver 10s",
 		"restart.grace.kube-controller-manager KUBECERTD_RESTART_GRACE_KUBE_CONTROLLER_MANAGER restart-grace-kube-controller-manager 10s",

@@ -55,6 +55,13 @@ check:
   retryLimit: 4h # default
   settle: 1s # default
 restart:
+  policy: always # default
+  override:
+    etcd: "" # default
+    kube-apiserver: "" # default
+    kube-controller-manager: "" # default
+    kube-scheduler: "" # default
+    kubelet: "" # default
   grace:
     etcd: 30s # default
     kube-apiserver: 10s # default

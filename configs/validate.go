@@ -31,6 +31,15 @@ func (c Config) Validate() error {
 	}
 	p.between("check.settle", c.Check.Settle, 0, time.Minute)
 
+	p.oneOf("restart.policy", c.Restart.Policy, "always", "auto", "never")
+	for key, policy := range map[string]string{
+		"etcd": c.Restart.Override.Etcd, "kube-apiserver": c.Restart.Override.APIServer, "kube-scheduler": c.Restart.Override.Scheduler,
+		"kube-controller-manager": c.Restart.Override.ControllerManager, "kubelet": c.Restart.Override.Kubelet,
+	} {
+		if policy != "" {
+			p.oneOf("restart.override."+key, policy, "always", "auto", "never")
+		}
+	}
 	p.grace("restart.grace.etcd", c.Restart.Grace.Etcd)
 	p.grace("restart.grace.kube-apiserver", c.Restart.Grace.APIServer)
 	p.grace("restart.grace.kube-controller-manager", c.Restart.Grace.ControllerManager)

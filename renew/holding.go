@@ -1,5 +1,10 @@
 package renew
 
+import (
+	"cmp"
+	"time"
+)
+
 // The components of a kubeadm node, in the order in which they are restarted:
 // etcd first, because the API server cannot start without it; the API server
 // next, because controller-manager and scheduler leave when they cannot reach it
@@ -23,6 +28,9 @@ type Holding struct {
 	Certificate string
 	// Reloads says that the running process takes up a new file by itself.
 	Reloads bool
+	// Within is how long a listener that reloads may take for it; what it serves until
+	// then does not count as stale.
+	Within time.Duration
 	// Served says that the component shows this certificate on a port, so that what
 	// it has loaded can be compared with what is on disk.
 	Served bool
@@ -43,9 +51,9 @@ type Holding struct {
 // The kubelet reads none of these, but keeps connections that the API server
 // opened with its old client certificate (kubernetes#114588).
 var Holdings = []Holding{
-	{Component: Etcd, Certificate: "etcd-server", Reloads: true, Served: true},
-	{Component: Etcd, Certificate: "etcd-peer", Reloads: true, Served: true},
-	{Component: APIServer, Certificate: "apiserver", Reloads: true, Served: true},
+	{Component: Etcd, Certificate: "etcd-server", Reloads: true, Served: true, Within: handshake},
+	{Component: Etcd, Certificate: "etcd-peer", Reloads: true, Served: true, Within: handshake},
+	{Component: APIServer, Certificate: "apiserver", Reloads: true, Served: true, Within: resync},
 	{Component: APIServer, Certificate: "apiserver-kubelet-client", Reloads: true},
 	{Component: APIServer, Certificate: "apiserver-etcd-client", Reloads: true},
 	{Component: APIServer, Certificate: "front-proxy-client", Reloads: true},
@@ -53,7 +61,54 @@ var Holdings = []Holding{
 	{Component: Scheduler, Certificate: "scheduler.conf"},
 	{Component: Kubelet, Certificate: "apiserver-kubelet-client", Peer: true},
 	{Component: Kubelet, Certificate: "kubelet-client", Reloads: true},
-	{Component: Kubelet, Certificate: "kubelet-server", Reloads: true, Served: true},
+	{Component: Kubelet, Certificate: "kubelet-server", Reloads: true, Served: true, Within: resync},
+}
+
+const (
+	// handshake is for those who read the files at each handshake: the probe that is
+	// under way may have begun before.
+	handshake = 5 * time.Second
+	// resync is for those who watch the files, and look again after a minute should the
+	// watch have failed (apiserver: server/dynamiccertificates/tlsconfig.go).
+	resync = 70 * time.Second
+)
+
+// RestartPolicy says when a component is restarted.
+type RestartPolicy string
+
+const (
+	// RestartAlways restarts every holder of a renewed certificate, as kubeadm's own
+	// message asks.
+	RestartAlways RestartPolicy = "always"
+	// RestartAuto restarts what is proven not to have loaded what is on disk, or can
+	// only load it by a restart.
+	RestartAuto RestartPolicy = "auto"
+	// RestartNever restarts nothing, and says what is stale.
+	RestartNever RestartPolicy = "never"
+)
+
+// RestartPolicies is the policy for each component.
+type RestartPolicies struct {
+	Default RestartPolicy            // RestartAlways when empty
+	Of      map[string]RestartPolicy // by component; empty is the default
+}
+
+// For is a component's policy.
+func (p RestartPolicies) For(component string) RestartPolicy {
+	return cmp.Or(p.Of[component], p.Default, RestartAlways)
+}
+
+// renewed says whether a component is restarted because a certificate that it holds is
+// about to be renewed.
+func (p RestartPolicies) renewed(h Holding) bool {
+	switch p.For(h.Component) {
+	case RestartNever:
+		return false
+	case RestartAuto:
+		return !h.Reloads && !h.Peer
+	default:
+		return true
+	}
 }
 
 // Holders names the components that hold a certificate, in restart order.

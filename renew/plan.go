@@ -105,7 +105,7 @@ func Decide(o Observation, policy Policy, wish Wish) Plan {
 		if !component.Running {
 			continue // whoever starts it will start it with what is on disk
 		}
-		reason := restartReason(o, proofs, p.Renew, name)
+		reason := restartReason(o, proofs, p.Renew, name, policy.Restart)
 		if reason == "" {
 			continue
 		}
@@ -122,9 +122,16 @@ func Decide(o Observation, policy Policy, wish Wish) Plan {
 		p.Blocked = append(p.Blocked, gates(o, p)...)
 	}
 	for _, proof := range proofs {
-		if proof.Verdict == Stale && !proof.Older {
+		switch {
+		case !proof.Until.IsZero() && (p.Next.IsZero() || proof.Until.Before(p.Next)):
+			p.Next, p.NextReason = proof.Until, proof.Component+" should have loaded "+proof.Certificate
+		case proof.Verdict != Stale:
+		case !proof.Older:
 			p.Notices = append(p.Notices, fmt.Sprintf(
 				"%s has not loaded %s (%s) although it started after the file was written: restarting would not help; compare the paths in its manifest",
+				proof.Component, proof.Certificate, proof.Evidence))
+		case policy.Restart.For(proof.Component) == RestartNever:
+			p.Notices = append(p.Notices, fmt.Sprintf("%s has not loaded %s (%s), and is not to be restarted (restart.policy is never): restart it yourself",
 				proof.Component, proof.Certificate, proof.Evidence))
 		}
 	}
@@ -174,17 +181,17 @@ func notice(c pki.Certificate, d Decision) string {
 }
 
 // restartReason says why a component is to be restarted, or "" if it is not.
-func restartReason(o Observation, proofs []Proof, renewals []Renewal, component string) string {
+func restartReason(o Observation, proofs []Proof, renewals []Renewal, component string, policy RestartPolicies) string {
 	var renewed []string
-	for _, r := range renewals {
-		if slices.Contains(Holders(r.Certificate), component) {
-			renewed = append(renewed, r.Certificate)
+	for _, h := range Holdings {
+		if h.Component == component && policy.renewed(h) && slices.ContainsFunc(renewals, func(r Renewal) bool { return r.Certificate == h.Certificate }) {
+			renewed = append(renewed, h.Certificate)
 		}
 	}
 	if len(renewed) > 0 {
 		return "holds " + strings.Join(renewed, ", ")
 	}
-	return wanted(o, proofs, component)
+	return wanted(o, proofs, component, policy)
 }
 
 // gates are the conditions that follow from what was observed.

@@ -377,3 +377,85 @@ func TestDecideEndsWithItsCA(t *testing.T) {
 		})
 	}
 }
+
+// With another policy than always, what reloads by itself is left to do so.
+func TestDecideRestartPolicy(t *testing.T) {
+	due := func(o renew.Observation) renew.Observation {
+		for i, c := range o.Certificates {
+			if c.Renewer == pki.Kubeadm {
+				o.Certificates[i].NotAfter = now.Add(10 * day)
+			}
+		}
+		return o
+	}
+	// Somebody else has renewed, two hours ago, and restarted nothing.
+	renewed := func(o renew.Observation) renew.Observation {
+		for i, c := range o.Certificates {
+			if c.Renewer == pki.Kubeadm {
+				o.Certificates[i].Changed = now.Add(-2 * time.Hour)
+			}
+		}
+		return o
+	}
+	none := []string(nil)
+	tests := []struct {
+		name   string
+		policy renew.RestartPolicies
+		see    func(renew.Observation) renew.Observation
+		want   []string
+		notice string
+	}{
+		{"always, due", renew.RestartPolicies{}, due, renew.Order, ""},
+		{"auto, due", renew.RestartPolicies{Default: renew.RestartAuto}, due, []string{renew.ControllerManager, renew.Scheduler}, ""},
+		{"never, due", renew.RestartPolicies{Default: renew.RestartNever}, due, none, ""},
+		{"auto but for one, due", renew.RestartPolicies{Default: renew.RestartAuto, Of: map[string]renew.RestartPolicy{renew.Etcd: renew.RestartAlways, renew.Scheduler: renew.RestartNever}},
+			due, []string{renew.Etcd, renew.ControllerManager}, ""},
+		{"always, renewed by hand", renew.RestartPolicies{}, renewed, renew.Order, ""},
+		{"auto, renewed by hand", renew.RestartPolicies{Default: renew.RestartAuto}, renewed, []string{renew.ControllerManager, renew.Scheduler}, ""},
+		{"never, renewed by hand", renew.RestartPolicies{Default: renew.RestartNever}, renewed, none, "kube-scheduler has not loaded scheduler.conf"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			policy := shipped
+			policy.Restart = tt.policy
+			plan := renew.Decide(tt.see(healthy()), policy, renew.Wish{})
+			var got []string
+			for _, r := range plan.Restart {
+				got = append(got, r.Component)
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("restarts (-want +got):\n%s", diff)
+			}
+			if said := strings.Join(plan.Notices, "\n"); !strings.Contains(said, tt.notice) || (tt.notice == "" && said != "") {
+				t.Errorf("notices %q, want %q", said, tt.notice)
+			}
+		})
+	}
+}
+
+// A listener that reloads by itself is given its time before it counts as stale, and is
+// looked at again when that is over.
+func TestProveGivesListenersTheirTime(t *testing.T) {
+	for age, want := range map[time.Duration]renew.Verdict{time.Second: renew.Unknown, 69 * time.Second: renew.Unknown, 71 * time.Second: renew.Stale} {
+		o := healthy()
+		for i, c := range o.Certificates {
+			if c.Name == "apiserver" {
+				o.Certificates[i].Changed, o.Certificates[i].SHA256 = now.Add(-age), "another"
+			}
+		}
+		policy := shipped
+		policy.Restart.Default = renew.RestartAuto
+		plan := renew.Decide(o, policy, renew.Wish{})
+		for _, p := range renew.Prove(o) {
+			if p.Component == renew.APIServer && p.Certificate == "apiserver" && p.Verdict != want {
+				t.Errorf("%s after the change: %s (%s), want %s", age, p.Verdict, p.Evidence, want)
+			}
+		}
+		if restarts := len(plan.Restart) > 0; restarts != (want == renew.Stale) {
+			t.Errorf("%s after the change: restarts %+v", age, plan.Restart)
+		}
+		if want == renew.Unknown && !plan.Next.Equal(now.Add(-age).Add(70*time.Second)) {
+			t.Errorf("%s after the change: next look at %s (%s)", age, plan.Next, plan.NextReason)
+		}
+	}
+}

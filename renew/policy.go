@@ -19,6 +19,8 @@ type Policy struct {
 	Share float64
 	// Retry is for what has failed.
 	Retry Retry
+	// Restart says which components are restarted.
+	Restart RestartPolicies
 }
 
 // String is the policy as the configuration spells it.

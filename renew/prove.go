@@ -30,6 +30,9 @@ type Proof struct {
 	// Older says that the process started before the file was written: the rule by
 	// which kubeadm asks for a restart, whatever the process may have reloaded.
 	Older bool `json:"older,omitempty"`
+	// Until is when a listener that reloads by itself should have done so; zero when
+	// that is not waited for.
+	Until time.Time `json:"until,omitzero"`
 }
 
 // Prove says for every holding on this node whether it is loaded.
@@ -70,8 +73,12 @@ func prove(o Observation, h Holding, certificate pki.Certificate, component Comp
 		if served, ok := o.served(h.Component, h.Certificate); ok && served.SHA256 != "" {
 			equal, evidence := pki.Compare(certificate, served)
 			p.Verdict, p.Evidence = Stale, evidence
-			if equal {
+			switch until := certificate.Changed.Add(h.Within); {
+			case equal:
 				p.Verdict = Loaded
+			case timeKnown && o.At.Before(until):
+				p.Verdict, p.Until = Unknown, until
+				p.Evidence += fmt.Sprintf("; it takes up a new file by itself within %s", pki.Span(h.Within))
 			}
 			return p
 		}
@@ -110,21 +117,30 @@ func problemOf(component string) string {
 	return problemContainers
 }
 
-// wanted says why a component must be restarted, or "" if it need not be: a
-// certificate that kubeadm renews was written after its process started, or what
-// it serves is not what is on disk.
+// wanted says why a component must be restarted, or "" if it need not be. With
+// RestartAlways that is a certificate that kubeadm renews and that was written after the
+// process started; with RestartAuto one that is proven not to be loaded.
 //
 // A process that is newer than the file is never restarted, whatever it serves:
 // another restart would read the same file again. That is what keeps a
 // level-triggered loop from restarting a component for ever.
-func wanted(o Observation, proofs []Proof, component string) string {
+func wanted(o Observation, proofs []Proof, component string, policy RestartPolicies) string {
 	for _, p := range proofs {
 		if p.Component != component || !p.Older {
 			continue
 		}
 		certificate, _ := o.Certificate(p.Certificate)
-		if certificate.Renewer == pki.Kubeadm || p.Verdict == Stale {
-			return fmt.Sprintf("%s: %s", p.Certificate, p.Evidence)
+		switch policy.For(component) {
+		case RestartNever:
+			return ""
+		case RestartAuto:
+			if p.Verdict == Stale {
+				return fmt.Sprintf("%s: %s", p.Certificate, p.Evidence)
+			}
+		default:
+			if certificate.Renewer == pki.Kubeadm || p.Verdict == Stale {
+				return fmt.Sprintf("%s: %s", p.Certificate, p.Evidence)
+			}
 		}
 	}
 	return ""

@@ -100,7 +100,10 @@ func (n *Node) restorePlan(ctx context.Context, o Observation, snapshot string, 
 	p := Plan{At: o.At, Renew: []Renewal{}, Restart: []Restart{}, Blocked: []Gate{}, Paused: o.Paused}
 	for _, name := range Order {
 		for _, d := range changes {
-			if c, _ := o.Component(name); c.Running && slices.Contains(Holders(d.Certificate), name) {
+			c, _ := o.Component(name)
+			if c.Running && slices.ContainsFunc(Holdings, func(h Holding) bool {
+				return h.Component == name && h.Certificate == d.Certificate && n.Policy.Restart.renewed(h)
+			}) {
 				p.Restart = append(p.Restart, Restart{name, d.Certificate + " is restored from snapshot " + snapshot})
 				break
 			}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -115,7 +116,7 @@ func (r *run) carry(ctx context.Context, change func(*run) (failures, stop error
 	proofs := Prove(o)
 	var restarts []string
 	for _, name := range Order {
-		if wanted(o, proofs, name) == "" {
+		if wanted(o, proofs, name, r.Policy.Restart) == "" {
 			continue
 		}
 		if err := usable(o, name); err != nil {
@@ -124,10 +125,10 @@ func (r *run) carry(ctx context.Context, change func(*run) (failures, stop error
 		}
 		restarts = append(restarts, name)
 	}
-	if len(restarts) == 0 {
+	if len(restarts) == 0 && len(r.renewed) == 0 {
 		return failures
 	}
-	if ctx.Err() != nil {
+	if ctx.Err() != nil && len(restarts) > 0 {
 		return errors.Join(failures, fmt.Errorf("told to stop before the restarts: they follow at the next start: %w", context.Cause(ctx)))
 	}
 	ctx = context.WithoutCancel(ctx)
@@ -293,14 +294,16 @@ func (r *run) prove(ctx context.Context, restarted []string) error {
 // server/dynamiccertificates/tlsconfig.go).
 const proveDeadline = 90 * time.Second
 
-// unproven names what the restarted components are not proven to have loaded.
+// unproven names what the restarted components, and those that reload by themselves, are
+// not proven to have loaded.
 func (r *run) unproven(o Observation, restarted []string) []string {
 	var open []string
 	for _, p := range Prove(o) {
-		for _, name := range restarted {
-			if p.Component == name && p.Verdict != Loaded {
-				open = append(open, fmt.Sprintf("%s has not loaded %s: %s", p.Component, p.Certificate, p.Evidence))
-			}
+		// One that was not restarted is waited for where it can be seen to reload.
+		reloading := slices.Contains(r.renewed, p.Certificate) && (!p.Until.IsZero() || p.Verdict == Stale) &&
+			r.Policy.Restart.For(p.Component) != RestartNever
+		if p.Verdict != Loaded && (slices.Contains(restarted, p.Component) || reloading) {
+			open = append(open, fmt.Sprintf("%s has not loaded %s: %s", p.Component, p.Certificate, p.Evidence))
 		}
 	}
 	return open

@@ -52,7 +52,7 @@ func newNode(c configs.Config, log *zap.Logger) *node {
 		Credentials: credentials{locate},
 		Kubeadm:     renew.Kubeadm{Path: c.Renew.Kubeadm, Timeout: c.Renew.Timeout},
 		Policy: renew.Policy{Before: c.Renew.Before.Before, Share: c.Renew.Before.Share,
-			Retry: renew.Retry{After: c.Check.Retry, Limit: c.Check.RetryLimit}},
+			Retry: renew.Retry{After: c.Check.Retry, Limit: c.Check.RetryLimit}, Restart: policies(c.Restart)},
 		Restarts: renew.RestartOptions{
 			Grace: map[string]time.Duration{
 				renew.Etcd:              c.Restart.Grace.Etcd,
@@ -75,6 +75,17 @@ func newNode(c configs.Config, log *zap.Logger) *node {
 		n.Leases = leases{locate}
 	}
 	return n
+}
+
+// policies are the restart policies as configured.
+func policies(c configs.Restart) renew.RestartPolicies {
+	return renew.RestartPolicies{Default: renew.RestartPolicy(c.Policy), Of: map[string]renew.RestartPolicy{
+		renew.Etcd:              renew.RestartPolicy(c.Override.Etcd),
+		renew.APIServer:         renew.RestartPolicy(c.Override.APIServer),
+		renew.ControllerManager: renew.RestartPolicy(c.Override.ControllerManager),
+		renew.Scheduler:         renew.RestartPolicy(c.Override.Scheduler),
+		renew.Kubelet:           renew.RestartPolicy(c.Override.Kubelet),
+	}}
 }
 
 func (n *node) close() {
