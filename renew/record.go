@@ -122,8 +122,15 @@ func (r *recorder) begin(step, reason string) error {
 	return r.write(Entry{Step: step, Event: "begin", Reason: reason})
 }
 
+// mostOutput is how much of what kubeadm said is recorded, in bytes: a record is read
+// whole, and one that is larger than a file of ours can be counts as unreadable.
+const mostOutput = 8 << 10
+
 // end says how a step ended.
 func (r *recorder) end(step, reason, output string, failure error) error {
+	if over := len(output) - mostOutput; over > 0 {
+		output = strings.ToValidUTF8(output[over:], "") // the end says what went wrong
+	}
 	e := Entry{Step: step, Event: "end", Reason: reason, Output: output}
 	if failure != nil {
 		e.Error = failure.Error()

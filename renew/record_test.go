@@ -163,3 +163,24 @@ func TestStateWriteLeavesNothingBehind(t *testing.T) {
 		t.Errorf("left behind: %q, %v", left, err)
 	}
 }
+
+// A kubeadm that talks without end does not make a record that cannot be read.
+func TestRecordOfATalkativeKubeadm(t *testing.T) {
+	s := State{Dir: filepath.Join(t.TempDir(), "state")}
+	r, err := s.record(clock(), "timer", Plan{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 30 {
+		if err := r.end("renew apiserver", "", strings.Repeat("é", 100<<10)+"the end", nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(r.end("run", "", "", nil), r.close()); err != nil {
+		t.Fatal(err)
+	}
+	run, err := s.last()
+	if err != nil || run.Outcome != Done || !strings.HasSuffix(run.Entries[1].Output, "the end") {
+		t.Errorf("%s, %v", run.Outcome, err)
+	}
+}
