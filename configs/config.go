@@ -67,7 +67,8 @@ type Restart struct {
 	Override Override `mapstructure:"override"`
 	// Grace is how long each component has between SIGTERM and SIGKILL.
 	Grace Grace `mapstructure:"grace"`
-	// GraceAlone is kube-apiserver's grace on the only control-plane node.
+	// GraceAlone is kube-apiserver's grace on the only control-plane node. Parts of a
+	// second count where the runtime is containerd.
 	GraceAlone time.Duration `mapstructure:"graceAlone"`
 	// ReleaseLeases gives up the leader lease of a stopped controller-manager or
 	// scheduler for it.
@@ -156,7 +157,7 @@ func Default() Config {
 				ControllerManager: 10 * time.Second,
 				Scheduler:         10 * time.Second,
 			},
-			GraceAlone:    time.Second,
+			GraceAlone:    300 * time.Millisecond,
 			ReleaseLeases: true,
 			Timeout:       2 * time.Minute,
 			Healthy:       4 * time.Minute,

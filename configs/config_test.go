@@ -81,7 +81,7 @@ func TestKeys(t *testing.T) {
 		"restart.grace.kube-apiserver KUBECERTD_RESTART_GRACE_KUBE_APISERVER restart-grace-kube-apiserver 10s",
 		"restart.grace.kube-controller-manager KUBECERTD_RESTART_GRACE_KUBE_CONTROLLER_MANAGER restart-grace-kube-controller-manager 10s",
 		"restart.grace.kube-scheduler KUBECERTD_RESTART_GRACE_KUBE_SCHEDULER restart-grace-kube-scheduler 10s",
-		"restart.graceAlone KUBECERTD_RESTART_GRACE_ALONE restart-grace-alone 1s",
+		"restart.graceAlone KUBECERTD_RESTART_GRACE_ALONE restart-grace-alone 300ms",
 		"restart.releaseLeases KUBECERTD_RESTART_RELEASE_LEASES restart-release-leases true",
 		"restart.timeout KUBECERTD_RESTART_TIMEOUT restart-timeout 2m",
 		"restart.healthy KUBECERTD_RESTART_HEALTHY restart-healthy 4m",

@@ -67,7 +67,7 @@ restart:
     kube-apiserver: 10s # default
     kube-controller-manager: 10s # default
     kube-scheduler: 10s # default
-  graceAlone: 1s # default
+  graceAlone: 300ms # default
   releaseLeases: true # default
   timeout: 5m # KUBECERTD_RESTART_TIMEOUT
   healthy: 4m # default

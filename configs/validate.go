@@ -44,7 +44,7 @@ func (c Config) Validate() error {
 	p.grace("restart.grace.kube-apiserver", c.Restart.Grace.APIServer)
 	p.grace("restart.grace.kube-controller-manager", c.Restart.Grace.ControllerManager)
 	p.grace("restart.grace.kube-scheduler", c.Restart.Grace.Scheduler)
-	p.grace("restart.graceAlone", c.Restart.GraceAlone)
+	p.between("restart.graceAlone", c.Restart.GraceAlone, 100*time.Millisecond, silent)
 	p.between("restart.timeout", c.Restart.Timeout, time.Second, time.Hour)
 	p.between("restart.healthy", c.Restart.Healthy, time.Second, time.Hour)
 

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	goruntime "runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -410,6 +411,15 @@ func TestContainerd(t *testing.T) {
 		stopped, err := byEvents.Stop(t.Context(), found[0], time.Second)
 		if err != nil || stopped.ExitCode != 137 || stopped.Took < time.Second {
 			t.Errorf("stopped: %+v, %v, want it killed after a second", stopped, err)
+		}
+		r.start(t, r.pod(t, "kube-apiserver-a", "file"), "kube-apiserver", 0, "stubborn")
+		if found, err = byEvents.StaticPods(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		i := slices.IndexFunc(found, func(c runtime.Container) bool { return c.Component == "kube-apiserver" })
+		stopped, err = byEvents.Stop(t.Context(), found[i], 1100*time.Millisecond)
+		if err != nil || stopped.ExitCode != 137 || stopped.Took < 1100*time.Millisecond || stopped.Took >= 2*time.Second {
+			t.Errorf("stopped: %+v, %v, want it killed after 1.1 seconds, not 2", stopped, err)
 		}
 	})
 }

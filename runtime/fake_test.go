@@ -2,6 +2,7 @@ package runtime_test
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"path/filepath"
 	"strconv"
@@ -19,6 +20,7 @@ import (
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/kubecertd/kubecertd/runtime"
+	"google.golang.org/protobuf/types/known/emptypb"
 )
 
 // fake is a container runtime: a real gRPC server on a real socket that keeps its
@@ -34,6 +36,7 @@ type fake struct {
 	sandboxes  []*cri.PodSandbox
 	containers []*record
 	stops      []string // ids, one for each StopContainer that arrived
+	kills      []string // "ID SIGNAL"
 	timeouts   []int64
 	lists      int
 	pids       map[string]int
@@ -299,6 +302,13 @@ func (s fakeTasks) Get(_ context.Context, r *tasksapi.GetRequest) (*tasksapi.Get
 	s.fake.mu.Lock()
 	defer s.fake.mu.Unlock()
 	return &tasksapi.GetResponse{Process: &task.Process{Pid: uint32(s.fake.pids[r.GetContainerID()])}}, nil
+}
+
+func (s fakeTasks) Kill(_ context.Context, r *tasksapi.KillRequest) (*emptypb.Empty, error) {
+	s.fake.mu.Lock()
+	defer s.fake.mu.Unlock()
+	s.fake.kills = append(s.fake.kills, fmt.Sprintf("%s %d", r.GetContainerID(), r.GetSignal()))
+	return &emptypb.Empty{}, nil
 }
 
 func (s fakeEvents) Subscribe(_ *eventsapi.SubscribeRequest, stream eventsapi.Events_SubscribeServer) error {

@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"time"
 
+	tasks "github.com/containerd/containerd/api/services/tasks/v1"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -48,8 +51,9 @@ type stop struct {
 }
 
 // Stop asks the runtime to stop a container: SIGTERM, and SIGKILL after the grace,
-// which is counted in whole seconds (rounded up); 0 kills at once. It returns when
-// the runtime says that it is over, at the latest 30 s after the grace.
+// which CRI counts in whole seconds (rounded up); 0 kills at once. Where the runtime is
+// containerd, parts of a second count. It returns when the runtime says that it is over,
+// at the latest 30 s after the grace.
 //
 // No container is asked twice: a second call for the same id returns an
 // *AlreadyAskedError. The one exception is a request that failed, whose grace and
@@ -78,6 +82,9 @@ func (c *Client) Stop(ctx context.Context, container Container, grace time.Durat
 		return Stopped{}, err
 	}
 	seconds := int64((grace + time.Second - 1) / time.Second)
+	if grace%time.Second != 0 {
+		defer c.killAfter(ctx, container, grace)()
+	}
 	_, err = c.cri.StopContainer(ctx, &cri.StopContainerRequest{ContainerId: container.ID, Timeout: seconds})
 	took := time.Since(request.at)
 	if err != nil && status.Code(err) != codes.NotFound {
@@ -91,6 +98,30 @@ func (c *Client) Stop(ctx context.Context, container Container, grace time.Durat
 	request.done = true
 	c.mu.Unlock()
 	return Stopped{Took: took, ExitCode: code}, nil
+}
+
+// killAfter sends SIGKILL when the grace is over, where containerd itself can be asked to:
+// the runtime would wait for the second to be full. What it returns ends the wait.
+func (c *Client) killAfter(ctx context.Context, container Container, grace time.Duration) (end func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(grace):
+		}
+		native, err := c.containerd(ctx)
+		if err != nil || native == nil {
+			return // the runtime kills it a little later
+		}
+		ctx, cancel := context.WithTimeout(namespaces.WithNamespace(ctx, containerdNamespace), callTimeout)
+		defer cancel()
+		// One that has just left is not found, which is as well.
+		_, _ = native.TaskService().Kill(ctx, &tasks.KillRequest{ContainerID: container.ID, Signal: uint32(unix.SIGKILL), All: true})
+	}()
+	return func() { cancel(); <-done }
 }
 
 // claim remembers that a container is asked to stop, or refuses.

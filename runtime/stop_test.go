@@ -3,6 +3,7 @@ package runtime_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -156,5 +157,46 @@ func TestStopCancelled(t *testing.T) {
 	_, err := client.Stop(ctx, container, time.Minute)
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v, want the cancellation", err)
+	}
+}
+
+// A grace that is no whole second is over when it is over, where containerd can be asked
+// itself. One that leaves before is not killed.
+func TestStopAfterPartOfASecond(t *testing.T) {
+	for name, tt := range map[string]struct {
+		runtime string
+		grace   time.Duration
+		stays   bool
+		killed  bool
+	}{
+		"stays":                           {"containerd", 50 * time.Millisecond, true, true},
+		"leaves":                          {"containerd", 1500 * time.Millisecond, false, false},
+		"whole seconds":                   {"containerd", time.Second, true, false},
+		"stays, and the runtime is CRI-O": {"cri-o", 50 * time.Millisecond, true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f, client, container := etcd(t, tt.runtime)
+			kills := func() []string {
+				f.mu.Lock()
+				defer f.mu.Unlock()
+				return slices.Clone(f.kills)
+			}
+			f.onStop = func(ctx context.Context, _ *record) error {
+				for end := time.Now().Add(400 * time.Millisecond); tt.stays && len(kills()) == 0 && time.Now().Before(end); {
+					time.Sleep(10 * time.Millisecond)
+				}
+				return nil
+			}
+			if _, err := client.Stop(t.Context(), container, tt.grace); err != nil {
+				t.Fatal(err)
+			}
+			var want []string
+			if tt.killed {
+				want = []string{container.ID + " 9"}
+			}
+			if diff := cmp.Diff(want, kills()); diff != "" {
+				t.Errorf("killed (-want +got):\n%s", diff)
+			}
+		})
 	}
 }
