@@ -1,6 +1,7 @@
 package renew
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -126,7 +127,20 @@ func (l *Loop) look(ctx context.Context, trigger string) time.Duration {
 	if next := seen.Plan.Next; !next.IsZero() {
 		wait = min(wait, max(next.Sub(n.Now()), time.Second))
 	}
+	if blind(seen) {
+		wait = min(wait, l.Retry)
+	}
 	return wait
+}
+
+// blind says that this look could not see what matters. A certificate is not valid yet:
+// the clock is behind, perhaps only until it is set a moment after boot. Or the
+// components of a control plane cannot be seen: one may have to be restarted. Nobody
+// says when either is over.
+func blind(seen Look) bool {
+	o := seen.Observation
+	return o.ControlPlane && cmp.Or(o.problem(problemContainers), o.problem(problemKubelet)) != "" ||
+		slices.ContainsFunc(o.Certificates, func(c pki.Certificate) bool { return c.Leaf != nil && o.At.Before(c.NotBefore) })
 }
 
 // act carries out what the look found, and looks again.
@@ -151,6 +165,9 @@ func (l *Loop) act(ctx context.Context, trigger string) time.Duration {
 	}
 	if next := after.Plan.Next; !next.IsZero() {
 		wait = min(wait, max(next.Sub(n.Now()), time.Second))
+	}
+	if blind(after) {
+		wait = min(wait, l.Retry)
 	}
 	return wait
 }

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/kubecertd/kubecertd/pki"
+	"github.com/kubecertd/kubecertd/pki/pkitest"
 	"github.com/kubecertd/kubecertd/renew"
 )
 
@@ -99,6 +100,51 @@ func TestLoopTimerAlone(t *testing.T) {
 			t.Errorf("told the service manager (-want +got):\n%s", diff)
 		}
 	})
+}
+
+// away is an API server that cannot be reached.
+type away struct{}
+
+func (away) Configuration(context.Context) ([]byte, error) { return nil, errors.New("away") }
+
+// A clock that is behind is set some day; nothing wakes the loop then.
+func TestLoopWhileTheClockIsBehind(t *testing.T) {
+	files := pkitest.New(t, time.Now()) // a bubble begins long before, in 2000
+	synctest.Test(t, func(t *testing.T) {
+		host := loop(t, &manager{}, func(l *renew.Loop) {
+			l.Node.Locate = func() (pki.Layout, []error) { return pki.Locate(pki.Options{Root: files.Root}) }
+			l.Node.Cluster = away{}
+		}, func() { time.Sleep(150 * time.Second) })
+		if diff := cmp.Diff([]time.Duration{0, time.Minute, 2 * time.Minute}, host.looks); diff != "" {
+			t.Errorf("looks (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// Components that cannot be seen may be stale.
+func TestLoopWhileTheContainersCannotBeSeen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		files := pkitest.New(t, time.Now())
+		looks := 0
+		loop(t, &manager{}, func(l *renew.Loop) {
+			l.Node.Locate = func() (pki.Layout, []error) { return pki.Locate(pki.Options{Root: files.Root}) }
+			l.Node.Cluster, l.Node.Containers = away{}, unseen{&emptyHost{}, &looks}
+		}, func() { time.Sleep(150 * time.Second) })
+		if looks != 3 {
+			t.Errorf("%d looks, want one a minute", looks)
+		}
+	})
+}
+
+// unseen is a container runtime that does not answer.
+type unseen struct {
+	*emptyHost
+	looks *int
+}
+
+func (u unseen) List(context.Context) ([]renew.Component, error) {
+	*u.looks++
+	return nil, errors.New("containerd is not answering")
 }
 
 func TestLoopWoken(t *testing.T) {
