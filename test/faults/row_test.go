@@ -3,6 +3,7 @@
 package faults_test
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -31,8 +32,10 @@ type row struct {
 	before func(t *testing.T, n *node)
 	// strike does the harm, while the daemon waits at its point.
 	strike func(t *testing.T, n *node)
-	// says is the cause, in the journal.
-	says []string
+	// says is the cause, in the journal; one that stays is there after patience, a minute
+	// when zero.
+	says     []string
+	patience time.Duration
 	// mend takes a cause away that stays. Before that, no certificate may be anything
 	// but as before or renewed, unless it is one of harmed, which may be as it must be
 	// only once the cause is gone.
@@ -94,18 +97,14 @@ func (r row) run(t *testing.T, n *node) (seen string) {
 	}
 	if r.mend != nil {
 		// The cause is said, and stays for a while: meanwhile nothing gets worse.
-		n.AwaitSaid(t, time.Minute, "", r.says...)
+		n.AwaitSaid(t, cmp.Or(r.patience, time.Minute), "", r.says...)
 		for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
 			n.unharmed(t, before, r.due, r.harmed)
 		}
 		struck = time.Now()
 		r.mend(t, n)
 	}
-	limit := r.limit
-	if limit == 0 {
-		limit = 90 * time.Second
-	}
-	story.Eventually(t, limit, func() error { return n.over(t, r.due) })
+	story.Eventually(t, cmp.Or(r.limit, 90*time.Second), func() error { return n.over(t, r.due) })
 	took := time.Since(struck)
 	if err := n.WaitHealthy(t.Context()); err != nil {
 		t.Error(err)
@@ -194,7 +193,7 @@ func (n *node) pids(program string) []int {
 func (r row) stopped(t *testing.T, n *node, before snapshot) {
 	t.Helper()
 	count := map[string]int{}
-	for _, name := range story.Values(n.Events(t, renew.EventRestarting), "COMPONENT") {
+	for _, name := range n.stops(t) {
 		count[name]++
 	}
 	newest, _ := n.Containers(t)
@@ -231,20 +230,36 @@ func (r row) stopped(t *testing.T, n *node, before snapshot) {
 func (n *node) outcome(t *testing.T) string {
 	t.Helper()
 	var words []string
-	for _, e := range n.Events(t, renew.EventRecovered) {
-		words = append(words, "found: "+e["FOUND"])
+	if found := n.Events(t, renew.EventRecovered); len(found) > 0 {
+		words = append(words, "found: "+found[len(found)-1]["FOUND"])
 	}
 	back := len(n.Events(t, renew.EventPutBack))
 	if failed := len(n.Events(t, renew.EventRunFailed)); failed > 0 {
-		words = append(words, fmt.Sprintf("%d failed", failed))
+		words = append(words, fmt.Sprintf("%d failed run(s)", failed))
 	}
 	if back > 0 {
 		words = append(words, fmt.Sprintf("%d put back", back))
 	}
-	stops := story.Values(n.Events(t, renew.EventRestarting), "COMPONENT")
-	for i, name := range stops {
-		stops[i] = strings.TrimPrefix(name, "kube-")
+	var short []string
+	for _, name := range n.stops(t) {
+		short = append(short, strings.TrimPrefix(name, "kube-"))
 	}
-	words = append(words, "stopped: "+strings.Join(stops, ", "))
+	words = append(words, "stopped: "+strings.Join(short, ", "))
 	return strings.Join(words, "; ")
+}
+
+// stops are the components that kubecertd stopped, in order. To ask again for the same
+// container, because the runtime did not answer, is not to stop it twice.
+func (n *node) stops(t *testing.T) []string {
+	t.Helper()
+	var list []string
+	seen := map[string]bool{}
+	for _, e := range n.Events(t, renew.EventRestarting) {
+		id := e["CONTAINER_ID"]
+		if id == "" || !seen[id] {
+			list = append(list, e["COMPONENT"])
+		}
+		seen[id] = true
+	}
+	return list
 }

@@ -103,7 +103,12 @@ func upgrade(t *testing.T, n *node) {
 	before := n.Unit(t, "kubecertd")["InvocationID"]
 	done := make(chan error, 1)
 	go func() { done <- n.InstallPackage(t.Context(), deb) }()
-	story.Eventually(t, 20*time.Second, func() error {
+	story.Eventually(t, 40*time.Second, func() error {
+		select {
+		case err := <-done:
+			t.Fatalf("dpkg did not wait for the run (%v)", err)
+		default:
+		}
 		if u := n.Unit(t, "kubecertd"); u["ActiveState"] != "deactivating" {
 			return fmt.Errorf("the unit is %s: dpkg has not come to stop it", u["ActiveState"])
 		}
@@ -130,6 +135,13 @@ func full(which func(*node) *disk.Disk, room int64) strike {
 		d := which(n)
 		d.Limit(d.Used() + room)
 	}
+}
+
+// fullRecord leaves no room for another line of the run's record: not even in the last
+// block, which is filled with empty lines.
+func fullRecord(t *testing.T, n *node) {
+	script(`f=$(ls `+story.StateDir+`/runs/*.jsonl | tail -n1); head -c $((4096 - $(stat -c %s "$f") % 4096)) /dev/zero | tr '\0' '\n' >> "$f"`)(t, n)
+	full(stateDisk, -1<<20)(t, n)
 }
 
 func kubernetesDisk(n *node) *disk.Disk { return n.kubernetes }
