@@ -42,6 +42,7 @@ type fakeNode struct {
 	peersError     error
 	configuration  error
 	onStop         func(name string)
+	stopError      func() error
 	onStopPod      func(name string)
 	said           map[string]string
 	onHealthy      func(name string)
@@ -191,6 +192,11 @@ func (p pods) List(ctx context.Context) ([]renew.Component, error) {
 }
 
 func (p pods) Stop(_ context.Context, c renew.Component, grace time.Duration) (renew.Stopped, error) {
+	if p.stopError != nil {
+		if err := p.stopError(); err != nil {
+			return renew.Stopped{}, err
+		}
+	}
 	p.step("stop " + c.ID)
 	if c.Name == renew.APIServer {
 		p.step("grace " + grace.String())

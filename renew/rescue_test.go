@@ -3,6 +3,7 @@ package renew_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -154,5 +155,39 @@ func TestRescueOfACrashingComponent(t *testing.T) {
 	content := n.read(filepath.Join(n.State.Dir, "runs", runs[0].ID+".jsonl"))
 	if !bytes.Contains(content, []byte(`"escalate kube-scheduler"`)) {
 		t.Errorf("the record does not say that it was helped:\n%s", content)
+	}
+}
+
+// A container runtime that is being restarted is waited for.
+func TestStopIsTriedAgain(t *testing.T) {
+	n := schedulerOnly(t)
+	refused := 2
+	n.stopError = func() error {
+		if refused--; refused >= 0 {
+			return errors.New("containerd is not answering")
+		}
+		return nil
+	}
+	if _, _, err := n.Act(t.Context(), renew.Wish{}, "timer"); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(helped[:2], n.rest()); diff != "" {
+		t.Errorf("steps (-want +got):\n%s", diff)
+	}
+}
+
+// What became stale during the run is not restarted by it: its gates were not asked for.
+func TestRunRestartsNoMoreThanPlanned(t *testing.T) {
+	n := schedulerOnly(t)
+	n.Credentials = tried(func() {})
+	n.instead("scheduler.conf", "cp -r "+n.dir+"/new/scheduler.conf/. "+n.files.Root+"/; touch "+n.files.Certificate("apiserver"))
+	if _, _, err := n.Act(t.Context(), renew.Wish{}, "timer"); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(helped[:2], n.rest()); diff != "" {
+		t.Errorf("steps (-want +got):\n%s", diff)
+	}
+	if plan := n.Look(t.Context(), renew.Wish{}).Plan; len(plan.Restart) != 1 || plan.Restart[0].Component != renew.APIServer {
+		t.Errorf("the next look restarts %+v, want kube-apiserver", plan.Restart)
 	}
 }

@@ -138,6 +138,13 @@ func (r *run) bringBack(ctx context.Context, old Component) error {
 	return r.rescue(ctx, old, err)
 }
 
+const (
+	// stopBudget is how long a runtime may refuse to stop a container. It is never asked
+	// twice for one that it was asked to stop (runtime.Client.Stop).
+	stopBudget = 10 * time.Second
+	stopAgain  = 250 * time.Millisecond
+)
+
 // stop stops one container.
 func (r *run) stop(ctx context.Context, c Component) error {
 	r.alive()
@@ -150,6 +157,13 @@ func (r *run) stop(ctx context.Context, c Component) error {
 	log.Info("stopping component", event(EventRestarting), zap.String("container_id", c.ID),
 		zap.Duration("grace", grace), zap.String("reason", r.reason(c.Name)))
 	stopped, err := r.Containers.Stop(ctx, c, grace)
+	for end := r.Now().Add(stopBudget); err != nil && r.Now().Before(end); {
+		// A runtime that is being restarted is back in a second; a run that ends here
+		// leaves a component that is stale.
+		r.alive()
+		time.Sleep(stopAgain)
+		stopped, err = r.Containers.Stop(ctx, c, grace)
+	}
 	if err != nil {
 		return fmt.Errorf("stop %s: %w", c.Name, err)
 	}

@@ -116,7 +116,9 @@ func (r *run) carry(ctx context.Context, change func(*run) (failures, stop error
 	proofs := Prove(o)
 	var restarts []string
 	for _, name := range Order {
-		if wanted(o, proofs, name, r.Policy.Restart) == "" {
+		// What became stale only now, by somebody else's doing, is for the next look: its
+		// gates were not asked for.
+		if !r.plan.restarts(name) || wanted(o, proofs, name, r.Policy.Restart) == "" {
 			continue
 		}
 		if err := usable(o, name); err != nil {

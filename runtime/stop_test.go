@@ -181,7 +181,7 @@ func TestStopAfterPartOfASecond(t *testing.T) {
 				defer f.mu.Unlock()
 				return slices.Clone(f.kills)
 			}
-			f.onStop = func(ctx context.Context, _ *record) error {
+			f.onStop = func(context.Context, *record) error {
 				for end := time.Now().Add(400 * time.Millisecond); tt.stays && len(kills()) == 0 && time.Now().Before(end); {
 					time.Sleep(10 * time.Millisecond)
 				}
