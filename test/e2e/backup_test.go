@@ -21,7 +21,7 @@ func TestBackupRestore(t *testing.T) {
 	n.MustRun(t, "kubecertd", "renew")
 	story.Eventually(t, 20*time.Second, n.Settled)
 	n.Calm(t)
-	snapshot := n.History(t)[0].ID
+	snapshot := lastSnapshot(t, n)
 	renewed := n.Leaves(t, names...)
 
 	if err := story.Contains(n.MustRun(t, "kubecertd", "backup", "list"), snapshot); err != nil {
@@ -65,7 +65,7 @@ func TestBackupRestore(t *testing.T) {
 
 	// What was there before the restoration is a snapshot as well.
 	n.Calm(t)
-	undo := n.History(t)[1].ID
+	undo := lastSnapshot(t, n)
 	n.MustRun(t, "kubecertd", "backup", "restore", undo)
 	for name, leaf := range n.Leaves(t, names...) {
 		if leaf.SerialNumber.Cmp(renewed[name].SerialNumber) != 0 {
@@ -73,4 +73,16 @@ func TestBackupRestore(t *testing.T) {
 		}
 	}
 	story.Eventually(t, 20*time.Second, n.Settled)
+}
+
+// lastSnapshot is the one that the last run took.
+func lastSnapshot(t *testing.T, n *node) string {
+	runs := n.History(t)
+	for _, e := range runs[len(runs)-1].Entries {
+		if e.Snapshot != "" {
+			return e.Snapshot
+		}
+	}
+	t.Fatalf("the last run took no snapshot: %+v", runs[len(runs)-1])
+	return ""
 }
