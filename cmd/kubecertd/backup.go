@@ -110,8 +110,8 @@ kubecertd pause.`,
 		if err != nil {
 			return err
 		}
-		// A connection that is lost must not end a restart in its middle.
-		signal.Ignore(syscall.SIGHUP)
+		// A connection that is lost, or a pager that was left, must not end a restart in its middle.
+		signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
 		node := newNode(c, log)
 		defer node.close()
 		began := time.Now()

@@ -52,8 +52,8 @@ Without names it does what is due. Names and --all renew what is not due yet.`,
 		if err := requireHost(c); err != nil {
 			return err
 		}
-		// A connection that is lost must not end a restart in its middle.
-		signal.Ignore(syscall.SIGHUP)
+		// A connection that is lost, or a pager that was left, must not end a restart in its middle.
+		signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
 		node := newNode(c, log)
 		defer node.close()
 		if err := known(node, wish); err != nil {
