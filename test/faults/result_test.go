@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"time"
 )
 
 // result is what was seen of a row.
@@ -15,20 +14,10 @@ type result struct {
 	row
 	seen   string // empty when it did not run to its end
 	failed bool
+	on     string // the day, such as 2026-03-01
 }
 
 type results []result
-
-// ran are those that the command line did not leave out.
-func (all results) ran() results {
-	var ran results
-	for _, r := range all {
-		if r.seen != "" || r.failed {
-			ran = append(ran, r)
-		}
-	}
-	return ran
-}
 
 const (
 	document = "../../docs/reliability.md"
@@ -36,21 +25,48 @@ const (
 	end      = "<!-- the table ends -->\n"
 )
 
-// write puts the table into the document, in place of the one before.
+// write puts what was seen into the table of the document, in place of what was seen of
+// the same rows before. A row that is no more, or has never run, is not in it.
 func (all results) write() error {
 	text, err := os.ReadFile(document)
 	if err != nil {
 		return err
 	}
 	head, rest, there := strings.Cut(string(text), begin)
-	_, tail, closed := strings.Cut(rest, end)
+	before, tail, closed := strings.Cut(rest, end)
 	if !there || !closed {
 		return fmt.Errorf("%s has no %q and %q to put the table between", document, begin, end)
 	}
-	return os.WriteFile(document, []byte(head+begin+all.markdown(time.Now())+end+tail), 0o644)
+	known := map[string]result{}
+	for _, r := range append(parse(before), all...) {
+		known[r.name] = r
+	}
+	var merged results
+	for _, r := range table() {
+		if is, ok := known[r.name]; ok {
+			is.row = r
+			merged = append(merged, is)
+		}
+	}
+	return os.WriteFile(document, []byte(head+begin+merged.markdown()+end+tail), 0o644)
 }
 
-func (all results) markdown(at time.Time) string {
+const notHeld = "**did not hold**"
+
+// parse reads the rows of a table that markdown has written.
+func parse(markdown string) results {
+	var all results
+	for line := range strings.Lines(markdown) {
+		cells := strings.Split(strings.TrimSuffix(strings.TrimSpace(line), " |"), " | ")
+		if name, ok := strings.CutPrefix(cells[0], "| "); ok && len(cells) == 4 && name != "fault" {
+			seen, failed := strings.CutPrefix(cells[3], notHeld)
+			all = append(all, result{row: row{name: name}, seen: strings.TrimSpace(seen), failed: failed, on: cells[2]})
+		}
+	}
+	return all
+}
+
+func (all results) markdown() string {
 	held, kinds := 0, map[string]int{}
 	for _, r := range all {
 		if !r.failed {
@@ -59,19 +75,19 @@ func (all results) markdown(at time.Time) string {
 		kinds[r.kind]++
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s, %s: %d rows of %d kinds, %d held, %d did not.\n\n", at.UTC().Format("2 January 2006"), lab.versions, len(all), len(kinds), held, len(all)-held)
-	b.WriteString("| fault | what must hold besides | what was seen |\n|---|---|---|\n")
+	fmt.Fprintf(&b, "%s: %d of %d rows of %d kinds have run, %d held, %d did not.\n\n", lab.versions, len(all), len(table()), len(kinds), held, len(all)-held)
+	b.WriteString("| fault | what must hold besides | last run | what was seen |\n|---|---|---|---|\n")
 	kind := ""
 	for _, r := range all {
 		if r.kind != kind {
 			kind = r.kind
-			fmt.Fprintf(&b, "| **%s** (%d) | | |\n", kind, kinds[kind])
+			fmt.Fprintf(&b, "| **%s** (%d) | | | |\n", kind, kinds[kind])
 		}
 		seen := strings.ReplaceAll(strings.ReplaceAll(r.seen, "|", "/"), "\n", " ")
 		if r.failed {
-			seen = strings.TrimSpace("**did not hold** " + seen)
+			seen = notHeld + " " + seen
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s |\n", r.name, cmp.Or(r.must, "–"), seen)
+		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", r.name, cmp.Or(r.must, "–"), r.on, cmp.Or(strings.TrimSpace(seen), "–"))
 	}
 	return b.String()
 }
