@@ -76,9 +76,16 @@ func (m *Machine) Pid(program string) (int, error) {
 	return pids[0], nil
 }
 
-// Freeze stops a process, by the machine's number, where it stands.
+// Freeze stops a process, by the machine's number, where it stands, and returns when
+// none of its threads runs any more: on a busy host they go on for a while.
 func (m *Machine) Freeze(ctx context.Context, pid int) error {
-	_, err := m.Run(ctx, "kill", "-STOP", strconv.Itoa(pid))
+	_, err := m.Run(ctx, "sh", "-c", `kill -STOP "$0" || exit
+for i in $(seq 500); do
+	grep -L '^State:.T' /proc/"$0"/task/*/status | grep -q . || exit 0
+	sleep 0.01
+done
+echo "process $0 has not stopped within 5 s" >&2
+exit 1`, strconv.Itoa(pid))
 	return err
 }
 
