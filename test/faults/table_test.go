@@ -236,17 +236,18 @@ func containers() []row {
 
 // stopped is a stop, or an upgrade of the package, at each step.
 func stopped() []row {
-	var rows []row
+	var stops, upgrades []row
 	for _, step := range steps {
 		if !strings.HasPrefix(step, "begin") {
 			continue
 		}
 		point := "after " + step
-		rows = append(rows,
+		stops = append(stops,
 			row{name: "stopped " + point, kind: "SIGTERM", point: "wait " + point, strike: terminate, says: []string{"stopping"}, quick: step == "begin renew scheduler.conf",
-				must: "it ends by itself, and leaves nothing down"},
+				must: "it ends by itself, and leaves nothing down"})
+		upgrades = append(upgrades,
 			row{name: "upgraded " + point, kind: "package upgrade", point: "wait " + point, strike: upgrade, says: []string{"stopping"}, quick: step == "begin restart kube-apiserver",
 				must: "dpkg waits, the new version goes on"})
 	}
-	return rows
+	return append(stops, upgrades...)
 }
