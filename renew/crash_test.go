@@ -349,6 +349,9 @@ func (c *crash) survives(t *testing.T, s disk.State, dir string, run bool) error
 	if err := s.Write(filepath.Join(dir, "disk")); err != nil {
 		return err
 	}
+	if err := secret(filepath.Join(dir, "disk")); err != nil {
+		return err
+	}
 	n := c.node(t, filepath.Join(dir, "disk"), !alive(s))
 	// The daemon starts.
 	if err := n.Recover(t.Context()); err != nil {
@@ -387,6 +390,24 @@ func (c *crash) survives(t *testing.T, s disk.State, dir string, run bool) error
 		}
 	}
 	return n.inOrder()
+}
+
+// secret says which file with a private key others than root could read at that moment.
+func secret(dir string) error {
+	return filepath.WalkDir(dir, func(file string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil || info.Mode().Perm()&0o077 == 0 {
+			return err
+		}
+		content, err := os.ReadFile(file)
+		if err == nil && (strings.Contains(string(content), "PRIVATE KEY") || strings.Contains(string(content), "client-key-data")) {
+			err = fmt.Errorf("%s holds a key and has mode %s", file, info.Mode())
+		}
+		return err
+	})
 }
 
 // oldOrNew says which certificate is neither as it was nor the new one, or which other
