@@ -19,7 +19,8 @@ type Retry struct {
 // Failure is how often a step has failed in a row, by the records.
 type Failure struct {
 	Count int       `json:"count"`
-	Last  time.Time `json:"last"`
+	Run   string    `json:"run"`   // the last one in which it failed
+	Last  time.Time `json:"last"`  // when that run ended
 	Error string    `json:"error"` // of the last time
 }
 
@@ -28,9 +29,10 @@ type Failure struct {
 const limitShare = 20
 
 // next is when what has failed is tried again, given the time that is left; none is
-// negative. The delay is jittered by a fifth, by what failed and when, so that nodes
-// that failed together do not come back together, and that two looks agree.
-func (r Retry) next(what string, f Failure, left time.Duration) time.Time {
+// negative. The delay is jittered by a fifth, by the run in which it failed, so that nodes
+// that failed together do not come back together, that two looks agree, and that what
+// failed in one run is tried again in one: every run more is a restart more.
+func (r Retry) next(f Failure, left time.Duration) time.Time {
 	limit := min(r.Limit, max(left/limitShare, r.After))
 	delay := r.After
 	for range f.Count - 1 {
@@ -40,7 +42,7 @@ func (r Retry) next(what string, f Failure, left time.Duration) time.Time {
 	}
 	delay = min(delay, limit)
 	h := fnv.New32a()
-	fmt.Fprintf(h, "%s %d %d", what, f.Count, f.Last.UnixNano())
+	h.Write([]byte(f.Run))
 	share := float64(h.Sum32()%1000)/1000*0.4 - 0.2
 	return f.Last.Add(delay + time.Duration(share*float64(delay)))
 }
@@ -52,7 +54,7 @@ func (o Observation) held(retry Retry, step string, left time.Duration) (until t
 	if !failed || retry.After <= 0 {
 		return time.Time{}, ""
 	}
-	until = retry.next(step, f, left)
+	until = retry.next(f, left)
 	// A clock that was set back must not hold it longer than it was meant to be.
 	if !o.At.Before(until) || f.Last.After(o.At) {
 		return time.Time{}, ""
@@ -85,7 +87,7 @@ func (s State) failures() map[string]Failure {
 			}
 			f := failures[step]
 			if f.Count++; f.Count == 1 {
-				f.Last, f.Error = problem.Time, problem.Error
+				f.Run, f.Last, f.Error = id, run.Entries[len(run.Entries)-1].Time, problem.Error
 			}
 			failures[step] = f
 		}

@@ -2,6 +2,7 @@ package renew
 
 import (
 	"errors"
+	"fmt"
 	"path/filepath"
 	"testing"
 	"time"
@@ -29,19 +30,19 @@ func TestRetryNext(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			f := Failure{Count: tt.count, Last: last}
-			got := retry.next("renew apiserver", f, tt.left).Sub(last)
+			f := Failure{Count: tt.count, Run: "20260301T120000.000Z-c0ffee", Last: last}
+			got := retry.next(f, tt.left).Sub(last)
 			if got < tt.want*8/10 || got > tt.want*12/10 {
 				t.Errorf("after %s, want %s give or take a fifth", got, tt.want)
 			}
-			if again := retry.next("renew apiserver", f, tt.left).Sub(last); again != got {
+			if again := retry.next(f, tt.left).Sub(last); again != got {
 				t.Errorf("the second look says %s, the first %s", again, got)
 			}
 		})
 	}
 	spread := map[time.Time]bool{}
 	for i := range 20 {
-		spread[retry.next("renew apiserver", Failure{Count: 12, Last: last.Add(time.Duration(i))}, 30*day)] = true
+		spread[retry.next(Failure{Count: 12, Run: fmt.Sprintf("20260301T120000.000Z-%06x", i), Last: last}, 30*day)] = true
 	}
 	if len(spread) < 15 {
 		t.Errorf("20 nodes that failed together come back at %d times", len(spread))
@@ -85,6 +86,15 @@ func TestFailures(t *testing.T) {
 	check(map[string]int{"renew apiserver": 2, "renew etcd-server": 1})
 	run(nil, refused, nothing)
 	check(map[string]int{"renew etcd-server": 2})
+	// What failed in one run is tried again in one.
+	run(refused, refused, nothing)
+	run(refused, refused, nothing)
+	got, retry := s.failures(), Retry{After: time.Minute, Limit: 2 * time.Minute}
+	if one, other := retry.next(got["renew apiserver"], day), retry.next(got["renew etcd-server"], day); !one.Equal(other) {
+		t.Errorf("tried again at %s and %s", one, other)
+	}
+	run(nil, refused, nothing)
+	check(map[string]int{"renew etcd-server": 5})
 	// What was renewed and rolled back later counts as failed.
 	run(nil, nil, func(r *recorder) {
 		if err := r.end("renew apiserver", "", "", errors.New("refused by the server")); err != nil {

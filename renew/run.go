@@ -80,17 +80,20 @@ func (n *Node) carryOut(ctx context.Context, trigger string, plan Plan, change f
 	r.log.Info("run started", event(EventRunStarted), zap.String("trigger", trigger),
 		zap.Strings("renew", names(plan.Renew)), zap.Strings("restart", components(plan.Restart)))
 	err = r.carry(ctx, change)
+	// The record is closed before the journal says how the run ended: whoever reads that
+	// finds it in the history.
+	var closing error
+	if !r.owes { // or it stays open, and Recover tries again
+		closing = r.end("run", "", "", err)
+	}
+	err = errors.Join(err, closing, recorder.close())
 	took := zap.Duration("took", n.Now().Sub(began))
 	if err != nil {
 		r.log.Error("run failed", event(EventRunFailed), took, zap.Error(err))
 	} else {
 		r.log.Info("run done", event(EventRunDone), took)
 	}
-	var closing error
-	if !r.owes { // or it stays open, and Recover tries again
-		closing = r.end("run", "", "", err)
-	}
-	return recorder.id, errors.Join(err, closing, recorder.close())
+	return recorder.id, err
 }
 
 // carry is the run: change, try, restart, prove.
