@@ -106,6 +106,9 @@ type Certificate struct {
 	CAKeyHere bool `json:"caKeyHere"`
 	// Changed is when the file (or the file it points at) was last written.
 	Changed time.Time `json:"changed,omitzero"`
+	// Touched is when its inode last changed: by a write, but also by chmod, chown or a
+	// new link. No program can set it (inode(7)).
+	Touched time.Time `json:"-"`
 
 	State  State  `json:"state"`
 	Reason string `json:"reason"` // one sentence a person can read; never key material

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"sigs.k8s.io/yaml"
 )
@@ -168,12 +167,8 @@ func (l *Layout) readManifest(name string, taken map[string]string) error {
 func (l Layout) host(p string) string { return filepath.Join(l.Root, p) }
 
 // read reads a file of the node.
-func (l Layout) read(file string) (content []byte, changed time.Time, err error) {
-	content, info, err := ReadFile(l.follow(file))
-	if err != nil {
-		return nil, changed, err
-	}
-	return content, info.ModTime().UTC(), nil
+func (l Layout) read(file string) (content []byte, info fs.FileInfo, err error) {
+	return ReadFile(l.follow(file))
 }
 
 // MountedAlone says that a static pod mounts this very file, not a directory that it

@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"path"
 	"slices"
+	"syscall"
 	"time"
 )
 
@@ -188,14 +189,17 @@ func (l Layout) readLeaf(s source, authorities map[string]authority, now time.Ti
 // content reads a certificate's file and notes when it was last written. On an
 // error the certificate's state and reason are set.
 func (l Layout) content(c *Certificate, file string) ([]byte, error) {
-	content, changed, err := l.read(file)
+	content, info, err := l.read(file)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		c.State, c.Reason = Missing, "there is no such file"
 	case err != nil:
 		*c = c.invalid("it cannot be read: %s", err)
 	default:
-		c.Changed = changed
+		c.Changed = info.ModTime().UTC()
+		if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+			c.Touched = time.Unix(stat.Ctim.Unix()).UTC()
+		}
 	}
 	return content, err
 }

@@ -77,7 +77,10 @@ func newFakeNode(t *testing.T) *fakeNode {
 		Locate:     func() (pki.Layout, []error) { return pki.Locate(pki.Options{Root: n.files.Root}) },
 		Containers: pods{n}, Kubelet: unit{n}, Health: n, Etcd: n, Cluster: n,
 		Kubeadm: renew.Kubeadm{Path: n.kubeadm(), Timeout: 20 * time.Second},
-		Policy:  renew.Policy{Before: shipped.Before, Share: shipped.Share, Retry: renew.Retry{After: time.Minute, Limit: 4 * time.Hour}},
+		Clocks: func() (renew.Clocks, error) {
+			return renew.Clocks{Boot: "this", Wall: time.Now(), Up: 400*pkitest.Day + time.Since(now)}, nil
+		},
+		Policy: renew.Policy{Before: shipped.Before, Share: shipped.Share, Retry: renew.Retry{After: time.Minute, Limit: 4 * time.Hour}},
 		Restarts: renew.RestartOptions{Grace: map[string]time.Duration{renew.APIServer: 10 * time.Second}, GraceAlone: time.Second,
 			Back: 5 * time.Second, Healthy: 5 * time.Second, Kubelet: 5 * time.Second},
 		State: renew.State{Dir: t.TempDir()},

@@ -101,7 +101,7 @@ func (l *Loop) look(ctx context.Context, trigger string) time.Duration {
 		layout, _ := n.Locate()
 		l.Watch(append(layout.Directories(), n.State.maintenance()))
 	}
-	seen := n.Look(ctx, Wish{})
+	seen := l.seen(ctx)
 	l.say(seen, trigger)
 	l.Notify.Status(status(seen))
 	if !l.ready {
@@ -133,6 +133,15 @@ func (l *Loop) look(ctx context.Context, trigger string) time.Duration {
 	return wait
 }
 
+// seen looks, and writes down what is on disk.
+func (l *Loop) seen(ctx context.Context) Look {
+	look := l.Node.Look(ctx, Wish{})
+	if err := l.Node.noteContents(look.Observation.Certificates); err != nil {
+		l.notice(err.Error())
+	}
+	return look
+}
+
 // blind says that this look could not see what matters. A certificate is not valid yet:
 // the clock is behind, perhaps only until it is set a moment after boot. Or the
 // components of a control plane cannot be seen: one may have to be restarted. Nobody
@@ -156,7 +165,7 @@ func (l *Loop) act(ctx context.Context, trigger string) time.Duration {
 		n.Log.Warn("not now", event(EventBlocked), zap.Error(err))
 		return min(l.Retry, l.Interval)
 	}
-	after := n.Look(ctx, Wish{})
+	after := l.seen(ctx)
 	l.say(after, "run")
 	l.Notify.Status(status(after))
 	wait := l.Interval

@@ -36,6 +36,9 @@ type Node struct {
 	Log     *zap.Logger
 	// Now is the clock. Nothing else in this package reads one.
 	Now func() time.Time
+	// Clocks are the kernel's, which tell what was on disk when a process started. It may
+	// be nil: then the times of the files do.
+	Clocks func() (Clocks, error)
 	// Alive is called while a run waits, so that the watchdog knows a slow step
 	// from a hung loop. It may be nil.
 	Alive func()

@@ -33,6 +33,8 @@ type Observation struct {
 	Certificates []pki.Certificate `json:"certificates"`
 	Served       []pki.Served      `json:"served,omitempty"`
 	Components   []Component       `json:"components"`
+	// Contents are what each certificate's file has held, the newest last.
+	Contents map[string][]Content `json:"-"`
 	// Paused is the pause that is in force; nil when there is none.
 	Paused *Pause `json:"paused,omitempty"`
 	// Busy is what else is at work on the host.
@@ -130,6 +132,7 @@ func (n *Node) Observe(ctx context.Context, now time.Time) Observation {
 
 	o := Observation{At: now, ControlPlane: layout.ControlPlane, Certificates: layout.Read(now),
 		Paused: n.State.Paused(now), Busy: n.Host.Busy()}
+	o.Contents = n.contents(o.Certificates)
 	for _, p := range problems {
 		o.Problems = append(o.Problems, Problem{problemPaths, p.Error()})
 	}

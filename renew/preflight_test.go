@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -36,6 +37,32 @@ func (s *servers) Try(_ context.Context, c pki.Certificate) (bool, error) {
 		return true, errors.New("401 Unauthorized")
 	default:
 		return false, nil
+	}
+}
+
+// whileTrying does something while credentials are tried.
+type whileTrying struct {
+	*servers
+	do func(name string)
+}
+
+func (w whileTrying) Try(ctx context.Context, c pki.Certificate) (bool, error) {
+	w.do(c.Name)
+	return w.servers.Try(ctx, c)
+}
+
+// A component that crashed and came back while a new certificate was there that was then
+// put back has read what nobody accepts.
+func TestPreflightRefusedAndRead(t *testing.T) {
+	n := schedulerOnly(t)
+	n.Credentials = whileTrying{&servers{refuse: "scheduler.conf"}, func(string) {
+		n.pods[renew.Scheduler] = renew.Component{Name: renew.Scheduler, ID: "by-itself", Running: true, Started: n.Now()}
+	}}
+	if _, _, err := n.Act(t.Context(), renew.Wish{}, "timer"); err == nil {
+		t.Fatal("nothing was refused")
+	}
+	if !slices.Contains(n.done(), "stop by-itself") {
+		t.Errorf("steps %q: it was left with what was put back", n.done())
 	}
 }
 

@@ -66,14 +66,15 @@ func prove(o Observation, h Holding, certificate pki.Certificate, component Comp
 		return p
 	}
 
-	timeKnown := !component.Started.IsZero() && !certificate.Changed.IsZero() && !certificate.Changed.After(o.At)
-	p.Older = timeKnown && component.Started.Before(certificate.Changed)
+	written := o.written(certificate)
+	timeKnown := !component.Started.IsZero() && !written.IsZero() && !written.After(o.At)
+	p.Older = timeKnown && !o.readBy(component.Started, certificate)
 
 	if h.Served {
 		if served, ok := o.served(h.Component, h.Certificate); ok && served.SHA256 != "" {
 			equal, evidence := pki.Compare(certificate, served)
 			p.Verdict, p.Evidence = Stale, evidence
-			switch until := certificate.Changed.Add(h.Within); {
+			switch until := written.Add(h.Within); {
 			case equal:
 				p.Verdict = Loaded
 			case timeKnown && o.At.Before(until):
@@ -87,24 +88,27 @@ func prove(o Observation, h Holding, certificate pki.Certificate, component Comp
 	case h.Certificate == "kubelet-client":
 		p.Verdict = Loaded
 		p.Evidence = "the kubelet watches this file itself and takes up a new one within 10s"
-	case certificate.Changed.After(o.At):
+	case written.After(o.At):
 		p.Evidence = fmt.Sprintf("%s was written in the future (%s): the clock was set back or the file was touched",
-			certificate.Path, certificate.Changed.UTC().Format(time.RFC3339))
+			certificate.Path, written.UTC().Format(time.RFC3339))
 	case !timeKnown:
 		p.Evidence = "it is not known when the process started"
 	case !p.Older:
 		p.Verdict = Loaded
-		p.Evidence = fmt.Sprintf("the process started %s after the file was written", pki.Span(component.Started.Sub(certificate.Changed)))
+		p.Evidence = fmt.Sprintf("the process started %s after the file was written", pki.Span(component.Started.Sub(written)))
+		if component.Started.Before(written) {
+			p.Evidence = "the process started while the same certificate was there, before another came and went"
+		}
 	case h.Peer:
 		p.Evidence = fmt.Sprintf("the process started %s before the file was written and may keep connections opened with the old one",
-			pki.Span(certificate.Changed.Sub(component.Started)))
+			pki.Span(written.Sub(component.Started)))
 	case h.Reloads:
 		p.Evidence = fmt.Sprintf("the process started %s before the file was written; it reloads the file by itself, which cannot be seen from outside",
-			pki.Span(certificate.Changed.Sub(component.Started)))
+			pki.Span(written.Sub(component.Started)))
 	default:
 		p.Verdict = Stale
 		p.Evidence = fmt.Sprintf("the process started %s before the file was written and reads it only at its start",
-			pki.Span(certificate.Changed.Sub(component.Started)))
+			pki.Span(written.Sub(component.Started)))
 	}
 	return p
 }

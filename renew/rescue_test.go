@@ -180,7 +180,8 @@ func TestStopIsTriedAgain(t *testing.T) {
 func TestRunRestartsNoMoreThanPlanned(t *testing.T) {
 	n := schedulerOnly(t)
 	n.Credentials = tried(func() {})
-	n.instead("scheduler.conf", "cp -r "+n.dir+"/new/scheduler.conf/. "+n.files.Root+"/; touch "+n.files.Certificate("apiserver"))
+	n.prepareAndKeep("apiserver", func() { n.files.Issue("apiserver", n.Now().Add(-time.Minute), n.Now().Add(365*pkitest.Day)) })
+	n.instead("scheduler.conf", "cp -r "+n.dir+"/new/scheduler.conf/. "+n.files.Root+"/; cp -r "+n.dir+"/new/apiserver/. "+n.files.Root+"/")
 	if _, _, err := n.Act(t.Context(), renew.Wish{}, "timer"); err != nil {
 		t.Fatal(err)
 	}

@@ -98,6 +98,8 @@ func (n *Node) carryOut(ctx context.Context, trigger string, plan Plan, change f
 
 // carry is the run: change, try, restart, prove.
 func (r *run) carry(ctx context.Context, change func(*run) (failures, stop error)) error {
+	layout, _ := r.Locate()
+	r.note(layout.Read(r.Now()))
 	failures, err := change(r)
 	if err == nil {
 		var refused error
@@ -116,6 +118,7 @@ func (r *run) carry(ctx context.Context, change func(*run) (failures, stop error
 	if why := cmp.Or(o.problem(problemContainers), o.problem(problemKubelet)); why != "" {
 		return errors.Join(failures, fmt.Errorf("nothing is restarted: the components cannot be seen: %s", why))
 	}
+	r.note(o.Certificates)
 	proofs := Prove(o)
 	var restarts []string
 	for _, name := range Order {
@@ -236,6 +239,7 @@ func (r *run) renewOne(ctx context.Context, layout pki.Layout, renewal Renewal, 
 // putBack makes a certificate what it was before the run. Until that is on disk the
 // record says that it is under way, so that it is done again after a crash.
 func (r *run) putBack(layout pki.Layout, certificate, why string, loaded bool) error {
+	r.note(layout.Read(r.Now())) // a component may have read what is taken away
 	step := "put back " + certificate
 	if err := r.begin(step, why); err != nil {
 		r.log.Error("the run's record could not be written; the certificate is put back all the same", zap.Error(err))

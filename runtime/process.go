@@ -31,17 +31,34 @@ func ProcessStart(pid int) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, fmt.Errorf("start of process %d: %w", pid, err)
 	}
+	wall, up, err := Clocks()
+	if err != nil {
+		return time.Time{}, err
+	}
+	return wall.Add(since - up), nil
+}
+
+// Clocks reads the wall clock, and the time since boot, which no step of the wall clock
+// touches and which goes on while the machine sleeps (CLOCK_BOOTTIME,
+// clock_gettime(2)).
+func Clocks() (wall time.Time, up time.Duration, err error) {
 	// The wall clock is read first: whatever passes between the two readings makes
-	// the start earlier, and an earlier start never passes for proof that a file
-	// was read.
-	var wall, boot unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_REALTIME, &wall); err != nil {
-		return time.Time{}, fmt.Errorf("wall clock: %w", err)
+	// the start of a process earlier, and an earlier start never passes for proof that
+	// a file was read.
+	var real, boot unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_REALTIME, &real); err != nil {
+		return wall, 0, fmt.Errorf("wall clock: %w", err)
 	}
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot); err != nil {
-		return time.Time{}, fmt.Errorf("boot clock: %w", err)
+		return wall, 0, fmt.Errorf("boot clock: %w", err)
 	}
-	return time.Unix(0, wall.Nano()-boot.Nano()).Add(since), nil
+	return time.Unix(0, real.Nano()), time.Duration(boot.Nano()), nil
+}
+
+// Boot names this boot of the host (random(4)).
+func Boot() (string, error) {
+	content, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return strings.TrimSpace(string(content)), err
 }
 
 // startedAfterBoot reads field 22 of /proc/PID/stat. The second field is the

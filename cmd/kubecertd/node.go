@@ -71,10 +71,22 @@ func newNode(c configs.Config, log *zap.Logger) *node {
 		Log:       log,
 		Now:       clock,
 	}
+	if c.Paths.Root == "" {
+		n.Clocks = clocks // of another root nobody knows what ran when
+	}
 	if c.Restart.ReleaseLeases {
 		n.Leases = leases{locate}
 	}
 	return n
+}
+
+// clocks are the kernel's.
+func clocks() (c renew.Clocks, err error) {
+	if c.Boot, err = runtime.Boot(); err != nil {
+		return c, err
+	}
+	c.Wall, c.Up, err = runtime.Clocks()
+	return c, err
 }
 
 // policies are the restart policies as configured.

@@ -138,7 +138,8 @@ func (n *Node) Serves(t *testing.T, port, name string) error {
 }
 
 // Age makes certificates as old as time would have: signed 355 days ago, for ten days
-// more, and written then, long before any process of the node started.
+// more, and written then, long before any process of the node started. What the daemon
+// remembers of the ones before goes with them.
 func (n *Node) Age(t *testing.T, names ...string) {
 	t.Helper()
 	issued := time.Now().Add(-355 * 24 * time.Hour)
@@ -152,6 +153,9 @@ func (n *Node) Age(t *testing.T, names ...string) {
 			if err := os.Chtimes(filepath.Join(n.Root(), path), issued, issued); err != nil {
 				t.Fatal(err)
 			}
+		}
+		if err := os.Remove(filepath.Join(n.Root(), "/var/lib/kubecertd/ledger.json")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
 		}
 	}
 }
