@@ -28,6 +28,7 @@ var Example string
 type Config struct {
 	Renew     Renew     `mapstructure:"renew"`
 	Check     Check     `mapstructure:"check"`
+	Watch     Watch     `mapstructure:"watch"`
 	Restart   Restart   `mapstructure:"restart"`
 	Snapshots Snapshots `mapstructure:"snapshots"`
 	Runtime   Runtime   `mapstructure:"runtime"`
@@ -57,6 +58,13 @@ type Check struct {
 	RetryLimit time.Duration `mapstructure:"retryLimit"`
 	// Settle is how long files must be quiet after a change before it is looked at.
 	Settle time.Duration `mapstructure:"settle"`
+}
+
+// Watch says what is looked at besides the node's own certificates, and never changed.
+type Watch struct {
+	// Files are files, directories and patterns of paths with certificates or
+	// kubeconfigs in them.
+	Files List `mapstructure:"files"`
 }
 
 // Restart says what is restarted, and how long each step of it may take.

@@ -208,6 +208,9 @@ func (s settings) value(node *yaml.Node, key string) Problems {
 	if node.Kind == yaml.AliasNode {
 		node = node.Alias
 	}
+	if node.Kind == yaml.SequenceNode && isList(key) {
+		return s.list(node, line, key)
+	}
 	if node.Kind != yaml.ScalarNode {
 		return Problems{s.problem(line, key, "must be one value "+describe(node), "write it in one line, as the shipped file does")}
 	}
@@ -224,6 +227,28 @@ func (s settings) value(node *yaml.Node, key string) Problems {
 	}
 	s.values[key] = value
 	return nil
+}
+
+// list takes a value that is a list of texts.
+func (s settings) list(node *yaml.Node, line int, key string) Problems {
+	s.lines[key] = line
+	values := List{}
+	var problems Problems
+	for _, entry := range node.Content {
+		if entry.Kind == yaml.AliasNode {
+			entry = entry.Alias
+		}
+		if entry.Kind != yaml.ScalarNode || entry.Tag != "!!str" {
+			problems = append(problems, s.problem(entry.Line, key, "must be a list of texts "+describe(entry), "write one text in each line, in quotes if need be"))
+			continue
+		}
+		values = append(values, entry.Value)
+	}
+	if len(values) == 0 {
+		values = nil
+	}
+	s.values[key] = values
+	return problems
 }
 
 // untyped is a value that YAML did not take for text, with what was written.

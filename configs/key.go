@@ -81,6 +81,8 @@ func text(value reflect.Value) string {
 		return strconv.Itoa(v)
 	case bool:
 		return strconv.FormatBool(v)
+	case List:
+		return v.String()
 	default:
 		return value.String()
 	}

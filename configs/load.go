@@ -149,6 +149,8 @@ func strictly(c *mapstructure.DecoderConfig) {
 			return duration(data)
 		case reflect.TypeFor[Threshold]():
 			return threshold(data)
+		case reflect.TypeFor[List]():
+			return list(data)
 		case reflect.TypeFor[int]():
 			return count(data)
 		case reflect.TypeFor[bool]():

@@ -66,6 +66,7 @@ func TestOrder(t *testing.T) {
 	t.Setenv("KUBECERTD_CHECK_INTERVAL", "3h")
 	t.Setenv("KUBECERTD_RESTART_GRACE_KUBE_APISERVER", "3s")
 	t.Setenv("KUBECERTD_RUNTIME_ENDPOINT", "")
+	t.Setenv("KUBECERTD_WATCH_FILES", "/etc/haproxy, /etc/ssl/*.pem")
 	got, err := configs.Read(file, true, flags(t, "--check-interval=4h", "--restart-grace-alone=4s"))
 	if err != nil {
 		t.Fatal(err)
@@ -75,6 +76,7 @@ func TestOrder(t *testing.T) {
 	want.Renew.Timeout = 90 * time.Second
 	want.Check.Interval = 4 * time.Hour
 	want.Check.Settle = 2 * time.Second
+	want.Watch.Files = configs.List{"/etc/haproxy", "/etc/ssl/*.pem"}
 	want.Restart.Grace.APIServer = 3 * time.Second
 	want.Restart.GraceAlone = 4 * time.Second
 	want.Log.Level = "debug"
@@ -96,6 +98,7 @@ func TestOrder(t *testing.T) {
 		"restart.grace.kube-apiserver": "KUBECERTD_RESTART_GRACE_KUBE_APISERVER",
 		"restart.graceAlone":           "--restart-grace-alone",
 		"runtime.endpoint":             "KUBECERTD_RUNTIME_ENDPOINT",
+		"watch.files":                  "KUBECERTD_WATCH_FILES",
 		"log.level":                    ":7",
 	}
 	if diff := cmp.Diff(wantOrigin, origin); diff != "" {

@@ -3,6 +3,7 @@ package configs
 import (
 	"bytes"
 	"fmt"
+	"reflect"
 	"strconv"
 	"strings"
 
@@ -24,10 +25,7 @@ func write(c Config, origin map[string]string) ([]byte, error) {
 	root := &yaml.Node{Kind: yaml.MappingNode}
 	at := map[string]*yaml.Node{"": root}
 	for _, k := range Keys() {
-		value := scalar(k.of(c))
-		if value.Value == "" {
-			value.Style = yaml.DoubleQuotedStyle
-		}
+		value := k.node(c)
 		if from := origin[k.Name]; from != "" {
 			value.LineComment = "# " + from
 		}
@@ -53,6 +51,24 @@ func write(c Config, origin map[string]string) ([]byte, error) {
 		return nil, fmt.Errorf("write the configuration as YAML: %w", err)
 	}
 	return b.Bytes(), nil
+}
+
+// node is the key's value as the file has it.
+func (k Key) node(c Config) *yaml.Node {
+	if l, ok := reflect.ValueOf(c).FieldByIndex(k.index).Interface().(List); ok {
+		sequence := &yaml.Node{Kind: yaml.SequenceNode, Style: yaml.FlowStyle}
+		for _, entry := range l {
+			text := &yaml.Node{}
+			text.SetString(entry)
+			sequence.Content = append(sequence.Content, text)
+		}
+		return sequence
+	}
+	value := scalar(k.of(c))
+	if value.Value == "" {
+		value.Style = yaml.DoubleQuotedStyle
+	}
+	return value
 }
 
 func scalar(text string) *yaml.Node {

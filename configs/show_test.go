@@ -19,6 +19,7 @@ func TestYAMLIsReadBack(t *testing.T) {
 	changed.Check.Settle = 1500 * time.Millisecond
 	changed.Paths.Root = "/mnt/#1"
 	changed.Kubelet.Unit = "true.service"
+	changed.Watch.Files = configs.List{"/etc/ssl/a, b.pem", "/srv/*/tls.crt", "/etc/haproxy"}
 	for name, want := range map[string]configs.Config{"default": configs.Default(), "changed": changed} {
 		content, err := want.YAML()
 		if err != nil {
@@ -54,6 +55,8 @@ check:
   retry: 30s # FILE:2
   retryLimit: 4h # default
   settle: 1s # default
+watch:
+  files: [] # default
 restart:
   policy: always # default
   override:

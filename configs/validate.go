@@ -31,6 +31,8 @@ func (c Config) Validate() error {
 	}
 	p.between("check.settle", c.Check.Settle, 0, time.Minute)
 
+	p.paths("watch.files", c.Watch.Files)
+
 	p.oneOf("restart.policy", c.Restart.Policy, "always", "auto", "never")
 	for key, policy := range map[string]string{
 		"etcd": c.Restart.Override.Etcd, "kube-apiserver": c.Restart.Override.APIServer, "kube-scheduler": c.Restart.Override.Scheduler,
