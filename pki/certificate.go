@@ -77,6 +77,9 @@ type Certificate struct {
 	// Optional files may be missing on a healthy node (super-admin.conf where the
 	// node joined; kubelet-server without serverTLSBootstrap).
 	Optional bool `json:"optional,omitempty"`
+	// Watched says that the configuration names its file, or a directory above it: it is
+	// shown and alarmed, and nothing else is done for it. Its name is its path.
+	Watched bool `json:"watched,omitempty"`
 	// Server is the API server that a kubeconfig names, without its password.
 	Server string `json:"server,omitempty"`
 

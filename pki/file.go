@@ -57,6 +57,9 @@ func unwrapPath(err error) error {
 	return err
 }
 
+// errNoCertificate is a file without one.
+var errNoCertificate = errors.New("holds no PEM block of type CERTIFICATE, or a truncated one")
+
 // parseCertificates reads every certificate of a PEM file, in their order; other
 // blocks are passed over. The first is the leaf.
 func parseCertificates(content []byte) ([]*x509.Certificate, error) {
@@ -79,7 +82,7 @@ func parseCertificates(content []byte) ([]*x509.Certificate, error) {
 		list = append(list, c)
 	}
 	if len(list) == 0 {
-		return nil, errors.New("holds no PEM block of type CERTIFICATE, or a truncated one")
+		return nil, errNoCertificate
 	}
 	return list, nil
 }

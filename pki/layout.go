@@ -25,6 +25,11 @@ type Options struct {
 	CertificatesDir string
 	// KubeletDir is /var/lib/kubelet.
 	KubeletDir string
+	// Watch are further files, directories and patterns to look at.
+	Watch []string
+	// Cache remembers what they held, from one Layout to the next; nil remembers
+	// nothing.
+	Cache *Cache
 }
 
 // Layout says where the certificates of one node lie and where they are served.
@@ -46,6 +51,8 @@ type Layout struct {
 
 	kubelet kubeletConfig
 	sources []source
+	watch   []string
+	cache   *Cache
 }
 
 // kubeletConfig is what matters here of a KubeletConfiguration (kubelet.config.k8s.io/v1beta1).
@@ -68,6 +75,8 @@ func Locate(o Options) (Layout, []error) {
 		KubernetesDir: or(o.KubernetesDir, "/etc/kubernetes"),
 		KubeletDir:    or(o.KubeletDir, "/var/lib/kubelet"),
 		Manifests:     map[string]Manifest{},
+		watch:         o.Watch,
+		cache:         o.Cache,
 	}
 	l.KubeletConfig = path.Join(l.KubeletDir, "config.yaml")
 	l.KubeletKubeconfig = path.Join(l.KubernetesDir, "kubelet.conf")

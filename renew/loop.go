@@ -99,7 +99,7 @@ func (l *Loop) look(ctx context.Context, trigger string) time.Duration {
 	// Before the look, so that what changes after it is noticed.
 	if l.Watch != nil {
 		layout, _ := n.Locate()
-		l.Watch(append(layout.Directories(), n.State.maintenance()))
+		l.Watch(slices.Concat(layout.Directories(), []string{n.State.maintenance()}, n.watchedDirectories(layout)))
 	}
 	seen := l.seen(ctx)
 	l.say(seen, trigger)
@@ -201,8 +201,8 @@ func (l *Loop) say(seen Look, trigger string) {
 		return
 	}
 	l.last = finding
-	for _, d := range plan.Decisions {
-		c, _ := seen.Observation.Certificate(d.Certificate)
+	for i, d := range plan.Decisions { // there may be thousands: no search for each
+		c := seen.Observation.Certificates[i]
 		log.Debug("decided", zap.String("certificate", d.Certificate), zap.String("state", string(d.State)),
 			zap.Time("not_after", c.NotAfter), zap.String("reason", d.Reason))
 	}
@@ -239,14 +239,23 @@ func (l *Loop) notice(text string) {
 	l.Node.Log.Warn("needs attention", event(EventNotice), zap.String("reason", text))
 }
 
-// withoutDigits is a text without the times in it, which move from look to look.
+// withoutDigits is a text without the times in it, which move from look to look. The
+// digits of paths stay: they tell files apart.
 func withoutDigits(text string) string {
-	return strings.Map(func(r rune) rune {
-		if r >= '0' && r <= '9' {
-			return -1
+	var b strings.Builder
+	for word := range strings.SplitAfterSeq(text, " ") {
+		if strings.HasPrefix(strings.TrimLeft(word, "("), "/") {
+			b.WriteString(word)
+			continue
 		}
-		return r
-	}, text)
+		b.WriteString(strings.Map(func(r rune) rune {
+			if r >= '0' && r <= '9' {
+				return -1
+			}
+			return r
+		}, word))
+	}
+	return b.String()
 }
 
 // status is the one line that systemctl status shows.

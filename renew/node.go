@@ -39,6 +39,8 @@ type Node struct {
 	// Clocks are the kernel's, which tell what was on disk when a process started. It may
 	// be nil: then the times of the files do.
 	Clocks func() (Clocks, error)
+	// reading is closed when what reads files that may hang has ended.
+	reading chan struct{}
 	// Alive is called while a run waits, so that the watchdog knows a slow step
 	// from a hung loop. It may be nil.
 	Alive func()

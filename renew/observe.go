@@ -106,13 +106,21 @@ func (n *Node) ObserveDisk(now time.Time) Observation {
 	for _, p := range problems {
 		o.Problems = append(o.Problems, Problem{problemPaths, p.Error()})
 	}
+	n.observeWatched(&o)
 	return o
 }
 
-// Observe looks at everything: files, ports, containers and the kubelet's unit.
-// It always ends, within the deadlines of its parts (about two seconds), however
-// broken the node is.
+// Observe looks at everything: files, ports, containers and the kubelet's unit, and what
+// is only watched. It always ends, however broken the node is.
 func (n *Node) Observe(ctx context.Context, now time.Time) Observation {
+	o := n.observe(ctx, now)
+	n.observeWatched(&o)
+	return o
+}
+
+// observe looks at what a run depends on. It always ends, within the deadlines of its
+// parts (about two seconds).
+func (n *Node) observe(ctx context.Context, now time.Time) Observation {
 	ctx, cancel := context.WithTimeout(ctx, observeDeadline)
 	defer cancel()
 

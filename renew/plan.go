@@ -35,6 +35,7 @@ type Plan struct {
 // Decided is the decision about one certificate.
 type Decided struct {
 	Certificate string `json:"certificate"`
+	Watched     bool   `json:"watched,omitempty"`
 	Decision
 }
 
@@ -79,6 +80,7 @@ func (p Plan) Work() bool { return len(p.Renew)+len(p.Restart) > 0 }
 func Decide(o Observation, policy Policy, wish Wish) Plan {
 	p := Plan{At: o.At, Renew: []Renewal{}, Restart: []Restart{}, Blocked: []Gate{}, Paused: o.Paused}
 	proofs := Prove(o)
+	var watched []string // notices
 
 	for _, c := range o.Certificates {
 		d := policy.Decide(c, o.At)
@@ -88,17 +90,27 @@ func Decide(o Observation, policy Policy, wish Wish) Plan {
 		if d.Renew && !wish.wants(c.Name) {
 			d = restrained(o, policy, c, d)
 		}
-		p.Decisions = append(p.Decisions, Decided{c.Name, d})
+		p.Decisions = append(p.Decisions, Decided{c.Name, c.Watched, d})
 		switch {
 		case d.Renew:
 			p.Renew = append(p.Renew, Renewal{c.Name, c.Path, c.NotAfter, d.Reason})
 		case !d.At.IsZero() && (p.Next.IsZero() || d.At.Before(p.Next)):
 			p.Next, p.NextReason = d.At, c.Name+" becomes due"
+		case !d.Alarm.IsZero() && (p.Next.IsZero() || d.Alarm.Before(p.Next)):
+			p.Next, p.NextReason = d.Alarm, c.Name+" is alarmed"
 		}
 		if notice := notice(c, d); notice != "" {
-			p.Notices = append(p.Notices, notice)
+			if c.Watched {
+				watched = append(watched, notice)
+			} else {
+				p.Notices = append(p.Notices, notice)
+			}
 		}
 	}
+	if more := len(watched) - mostWatched; more > 0 {
+		watched = append(watched[:mostWatched], fmt.Sprintf("%d more watched certificates are not as they should be: kubecertd status", more))
+	}
+	p.Notices = append(p.Notices, watched...)
 
 	for _, name := range Order {
 		component, _ := o.Component(name)
@@ -138,6 +150,10 @@ func Decide(o Observation, policy Policy, wish Wish) Plan {
 	return p
 }
 
+// mostWatched is how many watched certificates are named one by one when something is
+// wrong with them: a directory whose files have all run out is one alarm.
+const mostWatched = 20
+
 // unlimited is for what has no end that comes near.
 const unlimited = 1 << 62
 
@@ -166,6 +182,9 @@ const withItsCA = time.Hour
 func notice(c pki.Certificate, d Decision) string {
 	if d.Renew || (c.State == pki.Missing && c.Optional) {
 		return ""
+	}
+	if c.Watched && d.State != pki.OK {
+		return fmt.Sprintf("%s is %s: %s", c.Name, d.State, d.Reason)
 	}
 	switch d.State {
 	case pki.Missing, pki.Invalid, pki.Expired:

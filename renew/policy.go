@@ -43,6 +43,9 @@ type Decision struct {
 	Renew bool `json:"renew"`
 	// At is when it becomes due; zero when kubecertd will never renew it.
 	At time.Time `json:"renewAt,omitzero"`
+	// Alarm is when the state of a watched certificate becomes worse: when it is due, and
+	// then when it has expired.
+	Alarm time.Time `json:"alarmAt,omitzero"`
 	// Reason is read by the log line, the table and the test.
 	Reason string `json:"reason"`
 }
@@ -52,6 +55,8 @@ type Decision struct {
 func (p Policy) Decide(c pki.Certificate, now time.Time) Decision {
 	d := Decision{State: c.State, Reason: c.Reason}
 	switch {
+	case c.Watched:
+		return p.alarm(c, d, now)
 	case c.Renewer != pki.Kubeadm:
 		return d
 	case c.State == pki.Missing:
@@ -87,6 +92,21 @@ func (p Policy) Decide(c pki.Certificate, now time.Time) Decision {
 	default:
 		d.Reason = fmt.Sprintf("expires in %s, due in %s%s", pki.Span(c.Remaining(now)), pki.Span(d.At.Sub(now)), note)
 	}
+	return d
+}
+
+// alarm is the decision about a certificate that is watched only: the same threshold
+// says when its owner is to hear of it.
+func (p Policy) alarm(c pki.Certificate, d Decision, now time.Time) Decision {
+	if c.State != pki.OK {
+		return d
+	}
+	before, _ := p.before(c)
+	if d.Alarm = c.NotAfter.Add(-before); now.Before(d.Alarm) {
+		return d
+	}
+	d.State, d.Alarm = pki.Due, c.NotAfter
+	d.Reason = c.Reason + "; it is watched only: whoever made it renews it"
 	return d
 }
 

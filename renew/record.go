@@ -85,6 +85,9 @@ func (s State) record(now func() time.Time, trigger string, plan Plan) (*recorde
 		return nil, fmt.Errorf("record of the run: %w: nothing was changed", err)
 	}
 	r := &recorder{id: id, file: f, now: now}
+	// Watched certificates are no part of a run, and thousands of them would make a record
+	// that is too large to be read.
+	plan.Decisions = slices.DeleteFunc(slices.Clone(plan.Decisions), func(d Decided) bool { return d.Watched })
 	err = r.write(Entry{Step: "run", Event: "begin", Reason: trigger, Plan: &plan})
 	if err == nil {
 		err = syncDir(s.path("runs"))

@@ -91,7 +91,7 @@ func (r *run) restartPods(ctx context.Context, names ...string) error {
 // restarted by themselves: controller-manager and scheduler leave when they lose
 // the API server for ten seconds, and a second stop would cost a back-off.
 func (r *run) current(ctx context.Context, names []string) ([]Component, error) {
-	o := r.Observe(ctx, r.Now())
+	o := r.observe(ctx, r.Now())
 	proofs := Prove(o)
 	if why := o.problem(problemContainers); why != "" {
 		return nil, fmt.Errorf("%s not stopped: %s", names[0], why)

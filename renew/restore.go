@@ -83,7 +83,7 @@ func (n *Node) Restore(ctx context.Context, snapshot string, dry bool) (id strin
 	if len(changes) == 0 {
 		return "", nil, nil
 	}
-	o := n.Observe(ctx, n.Now())
+	o := n.observe(ctx, n.Now())
 	plan := n.restorePlan(ctx, o, snapshot, changes)
 	if len(plan.Blocked) > 0 {
 		return "", changes, &BlockedError{plan.Blocked}

@@ -114,7 +114,7 @@ func (r *run) carry(ctx context.Context, change func(*run) (failures, stop error
 	}
 	// What is to be restarted follows from what is on disk now, by the same rule by
 	// which any later look would find it. Being told to stop must not blind this look.
-	o := r.Observe(context.WithoutCancel(ctx), r.Now())
+	o := r.observe(context.WithoutCancel(ctx), r.Now())
 	if why := cmp.Or(o.problem(problemContainers), o.problem(problemKubelet)); why != "" {
 		return errors.Join(failures, fmt.Errorf("nothing is restarted: the components cannot be seen: %s", why))
 	}
@@ -284,7 +284,7 @@ func (r *run) prove(ctx context.Context, restarted []string) error {
 	defer cancel()
 	for {
 		r.alive()
-		open := r.unproven(r.Observe(ctx, r.Now()), restarted)
+		open := r.unproven(r.observe(ctx, r.Now()), restarted)
 		if len(open) == 0 {
 			r.log.Info("every component has loaded what is on disk", event(EventProven), zap.Strings("components", restarted))
 			return r.end("prove", "", "", nil)

@@ -246,6 +246,8 @@ func files(certificates []pki.Certificate) []Copied {
 	for _, c := range certificates {
 		paths := []string{c.Path}
 		switch {
+		case c.Watched:
+			continue
 		case c.Kind == pki.CA:
 		case c.Renewer != pki.Kubeadm:
 			continue

@@ -2,9 +2,11 @@ package renew
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -19,6 +21,8 @@ type Watcher struct {
 	watcher *fsnotify.Watcher
 	settle  time.Duration
 	log     *zap.Logger
+	// unwatched is what was last said about directories that cannot be watched.
+	unwatched string
 }
 
 // NewWatcher makes a watcher whose Wake fires once nothing has changed for settle.
@@ -32,6 +36,9 @@ func NewWatcher(settle time.Duration, log *zap.Logger) (*Watcher, error) {
 	return &Watcher{wake: make(chan string, 1), watcher: watcher, settle: settle, log: log}, nil
 }
 
+// longest is how long files may go on changing before they are looked at all the same.
+const longest = 30 * time.Second
+
 // Wake is what the loop waits on.
 func (w *Watcher) Wake() <-chan string { return w.wake }
 
@@ -39,8 +46,16 @@ func (w *Watcher) Wake() <-chan string { return w.wake }
 func (w *Watcher) Run(ctx context.Context) {
 	defer func() { _ = w.watcher.Close() }()
 	var changed string
+	var since time.Time // of the first change that was not passed on; zero when there is none
 	quiet := time.NewTimer(time.Hour)
 	quiet.Stop()
+	// A directory in which something is written all the time must not hide the others.
+	settle := func() {
+		if since.IsZero() {
+			since = time.Now()
+		}
+		quiet.Reset(min(w.settle, max(time.Until(since.Add(longest)), 0)))
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -50,13 +65,14 @@ func (w *Watcher) Run(ctx context.Context) {
 				continue // attributes: a backup that reads, an administrator's chmod
 			}
 			changed = e.Name
-			quiet.Reset(w.settle)
+			settle()
 		case err := <-w.watcher.Errors:
 			// Events were lost (inotify(7): IN_Q_OVERFLOW): something has changed.
 			w.log.Debug("file events were lost", zap.Error(err))
 			changed = "files"
-			quiet.Reset(w.settle)
+			settle()
 		case <-quiet.C:
+			since = time.Time{}
 			select {
 			case w.wake <- changed + " changed":
 			default: // the loop has not taken the last one yet
@@ -65,10 +81,10 @@ func (w *Watcher) Run(ctx context.Context) {
 	}
 }
 
-// Watch watches these directories from now on. One that does not exist yet is
-// waited for in its nearest existing parent.
+// Watch watches these directories from now on, the first first should inotify have no
+// room for all. One that does not exist yet is waited for in its nearest existing parent.
 func (w *Watcher) Watch(directories []string) {
-	wanted := map[string]bool{}
+	wanted, order := map[string]bool{}, []string{}
 	for _, dir := range directories {
 		for dir != filepath.Dir(dir) {
 			if info, err := os.Stat(dir); err == nil && info.IsDir() {
@@ -76,18 +92,45 @@ func (w *Watcher) Watch(directories []string) {
 			}
 			dir = filepath.Dir(dir)
 		}
-		wanted[dir] = true
+		if !wanted[dir] {
+			wanted[dir] = true
+			order = append(order, dir)
+		}
 	}
+	watched := map[string]bool{}
 	for _, dir := range w.watcher.WatchList() {
 		if !wanted[dir] {
 			_ = w.watcher.Remove(dir)
 		}
-		delete(wanted, dir)
+		watched[dir] = true
 	}
-	for dir := range wanted {
-		if err := w.watcher.Add(dir); err != nil {
-			w.log.Warn("directory cannot be watched, the check interval alone finds its changes",
-				zap.String("path", dir), zap.Error(err))
+	var failed []string
+	var problem error
+	for _, dir := range order {
+		if watched[dir] {
+			continue
 		}
+		if !errors.Is(problem, syscall.ENOSPC) { // else no room for the others either
+			err := w.watcher.Add(dir)
+			if err == nil {
+				continue
+			}
+			problem = err
+		}
+		failed = append(failed, dir)
+	}
+	w.say(failed, problem)
+}
+
+// say says which directories cannot be watched, once for as long as it is so.
+func (w *Watcher) say(failed []string, problem error) {
+	if len(failed) == 0 {
+		w.unwatched = ""
+		return
+	}
+	if text := problem.Error(); text != w.unwatched {
+		w.unwatched = text
+		w.log.Warn("directories cannot be watched, the check interval alone finds their changes (fs.inotify.max_user_watches)",
+			zap.Int("directories", len(failed)), zap.String("path", failed[0]), zap.Error(problem))
 	}
 }

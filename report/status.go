@@ -40,6 +40,8 @@ type Certificate struct {
 	Reason    string    `json:"reason"`
 	Remaining int64     `json:"remainingSeconds"`
 	RenewAt   time.Time `json:"renewAt,omitzero"`
+	// AlarmAt is when a watched one becomes worse than it is.
+	AlarmAt time.Time `json:"alarmAt,omitzero"`
 	// Loaded sums up the holders: loaded, stale, unknown, or empty where no process
 	// holds the certificate.
 	Loaded  renew.Verdict `json:"loaded,omitempty"`
@@ -65,7 +67,7 @@ func NewStatus(look renew.Look, disk bool) Status {
 	for i, c := range o.Certificates {
 		d := look.Plan.Decisions[i]
 		row := Certificate{Certificate: c, State: d.State, Reason: d.Reason,
-			Remaining: int64(c.Remaining(o.At) / time.Second), RenewAt: d.At}
+			Remaining: int64(c.Remaining(o.At) / time.Second), RenewAt: d.At, AlarmAt: d.Alarm}
 		if !disk {
 			for _, p := range look.Proofs {
 				if p.Certificate == c.Name {
@@ -168,7 +170,11 @@ func (s Status) writeFooter(w io.Writer) {
 	for _, c := range s.Certificates {
 		quiet := c.State == pki.OK || (c.State == pki.Missing && c.Optional) || c.State == pki.External
 		if !quiet {
-			fmt.Fprintf(w, "%s: %s: %s (%s)\n", c.Name, c.State, c.Reason, c.Path)
+			where := " (" + c.Path + ")"
+			if c.Watched {
+				where = "" // its name says it
+			}
+			fmt.Fprintf(w, "%s: %s: %s%s\n", c.Name, c.State, c.Reason, where)
 		}
 		for _, p := range c.Holders {
 			if p.Verdict == renew.Stale {
@@ -210,6 +216,8 @@ func (s Status) loaded(c Certificate) string {
 
 func renews(c Certificate, at time.Time) string {
 	switch {
+	case c.Watched:
+		return "watched"
 	case c.Renewer == pki.Kubelet:
 		return "by kubelet"
 	case c.RenewAt.IsZero():

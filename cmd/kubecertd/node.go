@@ -34,9 +34,10 @@ func newNode(c configs.Config, log *zap.Logger) *node {
 	if log == nil {
 		log = zap.NewNop()
 	}
+	cache := pki.NewCache()
 	locate := func() (pki.Layout, []error) {
 		return pki.Locate(pki.Options{Root: c.Paths.Root, KubernetesDir: c.Paths.Kubernetes,
-			CertificatesDir: c.Paths.Certificates, KubeletDir: c.Paths.Kubelet})
+			CertificatesDir: c.Paths.Certificates, KubeletDir: c.Paths.Kubelet, Watch: c.Watch.Files, Cache: cache})
 	}
 	n := &node{
 		pods:     &staticPods{root: c.Paths.Root, endpoint: c.Runtime.Endpoint, log: log.Named("runtime")},
