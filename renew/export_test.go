@@ -26,3 +26,17 @@ func emptyNode(t testing.TB, s State) *Node {
 		State:  s, Log: zap.NewNop(), Now: time.Now, Host: Host{Proc: root, Root: root},
 	}
 }
+
+// ShortReading shortens how long files that may hang are waited for.
+func ShortReading(t *testing.T) {
+	was := patience
+	patience = 300 * time.Millisecond
+	t.Cleanup(func() { patience = was })
+}
+
+// Hang occupies what reads such files until release is closed, and says when it does.
+func (n *Node) Hang(release chan struct{}) (started chan struct{}) {
+	started = make(chan struct{})
+	n.aside(func() { close(started); <-release })
+	return started
+}

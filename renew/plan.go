@@ -82,6 +82,7 @@ func Decide(o Observation, policy Policy, wish Wish) Plan {
 	proofs := Prove(o)
 	var watched []string // notices
 
+	p.Decisions = make([]Decided, 0, len(o.Certificates))
 	for _, c := range o.Certificates {
 		d := policy.Decide(c, o.At)
 		if c.Renewer == pki.Kubeadm && c.CAKeyHere && c.Leaf != nil && !d.Renew && wish.wants(c.Name) {

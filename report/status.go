@@ -64,6 +64,7 @@ func NewStatus(look renew.Look, disk bool) Status {
 	s := Status{At: o.At, Components: o.Components, Problems: o.Problems, Disk: disk,
 		Paused: o.Paused, Busy: o.Busy,
 		Next: look.Plan.Next, NextReason: look.Plan.NextReason}
+	s.Certificates = make([]Certificate, 0, len(o.Certificates))
 	for i, c := range o.Certificates {
 		d := look.Plan.Decisions[i]
 		row := Certificate{Certificate: c, State: d.State, Reason: d.Reason,
