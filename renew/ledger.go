@@ -130,7 +130,7 @@ func (r *run) note(certificates []pki.Certificate) {
 func (l *ledger) add(certificates []pki.Certificate, now Clocks) (changed bool) {
 	stepped := l.Boot == now.Boot && now.booted().Sub(l.Booted).Abs() > clockStep
 	for _, c := range certificates {
-		if c.SHA256 == "" || (c.State == pki.Invalid && !c.KeyMatches) {
+		if c.Watched || c.SHA256 == "" || (c.State == pki.Invalid && !c.KeyMatches) {
 			continue
 		}
 		known := l.Certificates[c.Name]
