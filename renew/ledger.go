@@ -89,6 +89,7 @@ func (n *Node) contents(certificates []pki.Certificate) map[string][]Content {
 		return nil
 	}
 	l := n.State.readLedger()
+	clocks = l.known(clocks)
 	l.add(certificates, clocks)
 	return l.contents(clocks)
 }
@@ -103,7 +104,7 @@ func (n *Node) noteContents(certificates []pki.Certificate) error {
 		return err
 	}
 	l := n.State.readLedger()
-	if !l.add(certificates, clocks) {
+	if !l.add(certificates, l.known(clocks)) {
 		return nil
 	}
 	content, err := json.MarshalIndent(l, "", " ")
@@ -123,6 +124,16 @@ func (r *run) note(certificates []pki.Certificate) {
 	if err := r.noteContents(certificates); err != nil {
 		r.log.Warn("needs attention", event(EventNotice), zap.String("reason", err.Error()))
 	}
+}
+
+// known gives the boot the name that it has in the ledger. Containers may be shown another
+// name of it than a unit whose /proc/sys is protected (systemd-nspawn(1), systemd.exec(5));
+// but no two boots begin at the same moment.
+func (l ledger) known(now Clocks) Clocks {
+	if now.booted().Sub(l.Booted).Abs() <= clockStep {
+		now.Boot = l.Boot
+	}
+	return now
 }
 
 // add takes up what is on disk now, and says whether anything of it is new. What cannot

@@ -49,6 +49,7 @@ func TestLedger(t *testing.T) {
 		{"renewed before this boot", []look{{at: 20, content: "a", changed: 10, touched: 10}, {at: 40, content: "b", changed: 35, touched: 35}, {at: 1, step: 60, boot: "next", content: "b", changed: 35, touched: 35}}, 0, true},
 		{"renewed between the boots", []look{{at: 20, content: "a", changed: 10, touched: 10}, {at: 1, step: 60, boot: "next", content: "b", changed: 50, touched: 50}}, 0, true},
 		{"renewed before this boot, whose clock is behind", []look{{at: 20, content: "a", changed: 10, touched: 10}, {at: 40, content: "b", changed: 35, touched: 35}, {at: 1, step: -600, boot: "next", content: "b", changed: 35, touched: 35}}, 0, true},
+		{"renewed in this boot, which a container calls by another name", []look{{at: 20, content: "a", changed: 10, touched: 10}, {at: 60, boot: "alias", content: "b", changed: 50, touched: 50}, {at: 61, content: "b", changed: 50, touched: 50}}, 30, false},
 		{"renewed after this boot", []look{{at: 20, content: "a", changed: 10, touched: 10}, {at: 5, step: 60, boot: "next", content: "b", changed: 63, touched: 63}}, 1, false},
 	}
 	for _, tt := range tests {
