@@ -31,6 +31,8 @@ const (
 	// Invalid is a certificate that cannot be used: unreadable, key mismatch, not
 	// signed by its CA, not yet valid.
 	Invalid State = "invalid"
+	// Unknown is a certificate in memory whose process could not be asked.
+	Unknown State = "unknown"
 )
 
 // Kind says in what a certificate is kept.
@@ -43,6 +45,8 @@ const (
 	Kubeconfig Kind = "kubeconfig"
 	// CA is a certificate authority: watched, never renewed.
 	CA Kind = "ca"
+	// Memory is a certificate that exists only inside the process that made it.
+	Memory Kind = "memory"
 )
 
 // Renewer says who writes a new certificate when the old one comes to its end.
@@ -55,8 +59,10 @@ const (
 	// Kubelet renews by itself through certificate signing requests
 	// (client-go: util/certificate/certificate_manager.go).
 	Kubelet Renewer = "kubelet"
-	// Nobody renews: CAs, the kubelet's self-signed serving certificate, and files
-	// that a manifest takes from where kubeadm does not write.
+	// Restart renews: the process makes a new one when it starts. The kubelet does so
+	// only where its files are not there (kubelet: cmd/kubelet/app/server.go).
+	Restart Renewer = "restart"
+	// Nobody renews: CAs, and files that come from where kubeadm does not write.
 	Nobody Renewer = "nobody"
 )
 
@@ -66,7 +72,11 @@ type Certificate struct {
 	Name    string  `json:"name"`
 	Kind    Kind    `json:"kind"`
 	Renewer Renewer `json:"renewer"`
-	// Path is the file on the host, without the root prefix. KeyPath is the same
+	// Component is the process that made a certificate in memory, Address where it
+	// shows it; both are empty for files.
+	Component string `json:"component,omitempty"`
+	Address   string `json:"address,omitempty"`
+	// Path is the file on the host, without the root prefix; empty for one in memory. KeyPath is the same
 	// file where the key is embedded, and empty where no key is expected or what is
 	// in its place cannot be read. A key that is gone has its path here.
 	Path    string `json:"path"`
@@ -98,8 +108,9 @@ type Certificate struct {
 	NotAfter  time.Time `json:"notAfter,omitzero"`
 	// Issued is the best estimate of when the certificate was issued: NotBefore,
 	// except where kubeadm copied that from the CA into a kubeconfig
-	// (kubernetes#113618); then NotAfter less the validity of the node's other
-	// certificates.
+	// (kubernetes#113618), then NotAfter less the validity of the node's other
+	// certificates; and where a process signed it itself, which writes the time into
+	// its name (client-go: util/cert/cert.go).
 	Issued time.Time `json:"issued,omitzero"`
 	// KeyMatches says that the private key beside the certificate belongs to it.
 	// It is false where there is no key to compare.

@@ -44,13 +44,9 @@ func (l Layout) Endpoints() []Endpoint {
 		api := l.Address("kube-apiserver")
 		list = append(list,
 			Endpoint{Component: "kube-apiserver", Name: "apiserver", Address: api, ServerName: "kubernetes", Certificate: "apiserver"},
-			Endpoint{Component: "kube-apiserver", Name: Loopback, Address: api, ServerName: "apiserver-loopback-client"})
-		if _, ok := l.Manifests["kube-controller-manager"]; ok {
-			list = append(list, Endpoint{Component: "kube-controller-manager", Name: ControllerManagerServing, Address: l.Address("kube-controller-manager")})
-		}
-		if _, ok := l.Manifests["kube-scheduler"]; ok {
-			list = append(list, Endpoint{Component: "kube-scheduler", Name: SchedulerServing, Address: l.Address("kube-scheduler")})
-		}
+			Endpoint{Component: "kube-apiserver", Name: Loopback, Address: api, ServerName: loopbackName})
+		list = append(list, l.ownServing("kube-controller-manager", ControllerManagerServing)...)
+		list = append(list, l.ownServing("kube-scheduler", SchedulerServing)...)
 	}
 	if l.LocalEtcd {
 		dir := path.Join(l.CertificatesDir, "etcd")
@@ -65,6 +61,20 @@ func (l Layout) Endpoints() []Endpoint {
 		list = append(list, Endpoint{Component: "kubelet", Name: "kubelet-server", Address: l.Address("kubelet"), Certificate: "kubelet-server"})
 	}
 	return list
+}
+
+// ownServing is the port of a component that serves what it signs itself, in memory
+// unless its manifest names files; none where the port is switched off.
+func (l Layout) ownServing(component, name string) []Endpoint {
+	m, ok := l.Manifests[component]
+	if port, set := m.Flag("secure-port"); !ok || (set && port == "0") {
+		return nil
+	}
+	e := Endpoint{Component: component, Name: name, Address: l.Address(component)}
+	if _, file := l.servingFile(component, name); file {
+		e.Certificate = name
+	}
+	return []Endpoint{e}
 }
 
 // Address is where a component's secure port is reached from this node.

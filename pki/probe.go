@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -23,6 +24,8 @@ type Served struct {
 	Subject   string    `json:"subject,omitempty"`
 	NotBefore time.Time `json:"notBefore,omitzero"`
 	NotAfter  time.Time `json:"notAfter,omitzero"`
+	// Leaf is the certificate itself; nil when none was shown.
+	Leaf *x509.Certificate `json:"-"`
 	// Error is why nothing was shown; empty when something was.
 	Error string `json:"error,omitempty"`
 }
@@ -44,7 +47,7 @@ func Probe(ctx context.Context, e Endpoint) Served {
 			leaf := state.PeerCertificates[0]
 			sum := sha256.Sum256(leaf.Raw)
 			s.SHA256, s.Serial, s.Subject = hex.EncodeToString(sum[:]), leaf.SerialNumber.Text(16), leaf.Subject.String()
-			s.NotBefore, s.NotAfter = leaf.NotBefore, leaf.NotAfter
+			s.NotBefore, s.NotAfter, s.Leaf = leaf.NotBefore, leaf.NotAfter, leaf
 			return nil
 		},
 	}

@@ -86,7 +86,26 @@ func (l Layout) controlPlane() []source {
 	// Only the node of `kubeadm init` has it (kubeadm: phases/kubeconfig/kubeconfig.go).
 	super := conf("super-admin.conf", Manifest{})
 	super.optional = true
-	return append(list, super)
+	list = append(list, super)
+	for _, own := range [][2]string{{"kube-controller-manager", ControllerManagerServing}, {"kube-scheduler", SchedulerServing}} {
+		if s, file := l.servingFile(own[0], own[1]); file {
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
+// servingFile is the file of a serving certificate that its component would otherwise
+// make in memory: the one its manifest names, or the one it wrote into a directory of
+// the host that its manifest names (apiserver: server/options/serving.go).
+func (l Layout) servingFile(component, name string) (s source, file bool) {
+	m := l.Manifests[component]
+	s = source{name: name, kind: PEM, renewer: Nobody, foreign: true,
+		path: m.file("tls-cert-file", ""), key: m.file("tls-private-key-file", "")}
+	if dir := m.file("cert-dir", ""); s.path == "" && dir != "" && l.exists(path.Join(dir, component+".crt")) {
+		s.path, s.key = path.Join(dir, component+".crt"), path.Join(dir, component+".key")
+	}
+	return s, s.path != ""
 }
 
 func (l Layout) kubeletClient() source {

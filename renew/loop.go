@@ -149,7 +149,7 @@ func (l *Loop) seen(ctx context.Context) Look {
 func blind(seen Look) bool {
 	o := seen.Observation
 	return o.ControlPlane && cmp.Or(o.problem(problemContainers), o.problem(problemKubelet)) != "" ||
-		slices.ContainsFunc(o.Certificates, func(c pki.Certificate) bool { return c.Leaf != nil && o.At.Before(c.NotBefore) })
+		slices.ContainsFunc(o.Certificates, func(c pki.Certificate) bool { return c.Leaf != nil && c.Kind != pki.Memory && o.At.Before(c.NotBefore) })
 }
 
 // act carries out what the look found, and looks again.

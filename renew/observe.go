@@ -155,6 +155,7 @@ func (n *Node) observe(ctx context.Context, now time.Time) Observation {
 		o.Components = append(o.Components, kubelet)
 	}
 	o.Served = <-served
+	o.Certificates = append(o.Certificates, pki.InMemory(o.Served, now)...)
 	return o
 }
 

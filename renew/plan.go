@@ -95,10 +95,19 @@ func Decide(o Observation, policy Policy, wish Wish) Plan {
 		switch {
 		case d.Renew:
 			p.Renew = append(p.Renew, Renewal{c.Name, c.Path, c.NotAfter, d.Reason})
-		case !d.At.IsZero() && (p.Next.IsZero() || d.At.Before(p.Next)):
+		case d.At.After(o.At) && (p.Next.IsZero() || d.At.Before(p.Next)):
 			p.Next, p.NextReason = d.At, c.Name+" becomes due"
 		case !d.Alarm.IsZero() && (p.Next.IsZero() || d.Alarm.Before(p.Next)):
 			p.Next, p.NextReason = d.Alarm, c.Name+" is alarmed"
+		}
+		if w := worn(o, policy, c); w.worn() {
+			if !w.until.IsZero() && (p.Next.IsZero() || w.until.Before(p.Next)) {
+				p.Next, p.NextReason = w.until, c.Name+" is tried again"
+			}
+			if w.not != "" {
+				p.Notices = append(p.Notices, w.String())
+			}
+			continue
 		}
 		if notice := notice(c, d); notice != "" {
 			if c.Watched {
@@ -118,7 +127,7 @@ func Decide(o Observation, policy Policy, wish Wish) Plan {
 		if !component.Running {
 			continue // whoever starts it will start it with what is on disk
 		}
-		reason := restartReason(o, proofs, p.Renew, name, policy.Restart)
+		reason := restartReason(o, proofs, p.Renew, name, policy)
 		if reason == "" {
 			continue
 		}
@@ -189,29 +198,29 @@ func notice(c pki.Certificate, d Decision) string {
 	}
 	switch d.State {
 	case pki.Missing, pki.Invalid, pki.Expired:
-		return fmt.Sprintf("%s is %s: %s (%s)", c.Name, d.State, d.Reason, c.Path)
+		return fmt.Sprintf("%s is %s: %s (%s)", c.Name, d.State, d.Reason, cmp.Or(c.Path, c.Address))
 	case pki.Due:
 		if !d.At.IsZero() {
-			return fmt.Sprintf("%s: %s (%s)", c.Name, d.Reason, c.Path) // to be tried again
+			return fmt.Sprintf("%s: %s (%s)", c.Name, d.Reason, cmp.Or(c.Path, c.Address)) // to be tried again
 		}
-		return fmt.Sprintf("%s is due and cannot be renewed here: %s (%s)", c.Name, d.Reason, c.Path)
+		return fmt.Sprintf("%s is due and cannot be renewed here: %s (%s)", c.Name, d.Reason, cmp.Or(c.Path, c.Address))
 	default:
 		return ""
 	}
 }
 
 // restartReason says why a component is to be restarted, or "" if it is not.
-func restartReason(o Observation, proofs []Proof, renewals []Renewal, component string, policy RestartPolicies) string {
+func restartReason(o Observation, proofs []Proof, renewals []Renewal, component string, policy Policy) string {
 	var renewed []string
 	for _, h := range Holdings {
-		if h.Component == component && policy.renewed(h) && slices.ContainsFunc(renewals, func(r Renewal) bool { return r.Certificate == h.Certificate }) {
+		if h.Component == component && policy.Restart.renewed(h) && slices.ContainsFunc(renewals, func(r Renewal) bool { return r.Certificate == h.Certificate }) {
 			renewed = append(renewed, h.Certificate)
 		}
 	}
 	if len(renewed) > 0 {
 		return "holds " + strings.Join(renewed, ", ")
 	}
-	return wanted(o, proofs, component, policy)
+	return needed(o, proofs, component, policy)
 }
 
 // gates are the conditions that follow from what was observed.

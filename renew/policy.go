@@ -57,6 +57,8 @@ func (p Policy) Decide(c pki.Certificate, now time.Time) Decision {
 	switch {
 	case c.Watched:
 		return p.alarm(c, d, now)
+	case c.Renewer == pki.Restart:
+		return p.decideOwn(c, d, now)
 	case c.Renewer != pki.Kubeadm:
 		return d
 	case c.State == pki.Missing:

@@ -99,7 +99,7 @@ func (r *run) current(ctx context.Context, names []string) ([]Component, error) 
 	var old []Component
 	for _, name := range names {
 		c, _ := o.Component(name)
-		if wanted(o, proofs, name, r.Policy.Restart) == "" || !c.Running {
+		if needed(o, proofs, name, r.Policy) == "" || !c.Running {
 			// Either way it reads what is on disk now; the next waits until it is healthy.
 			r.log.Info("component restarts by itself", zap.String("component", name), zap.String("detail", c.Detail))
 			err := r.awaitHealthy(ctx, name)

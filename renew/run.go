@@ -36,6 +36,8 @@ type run struct {
 	snapshot Snapshot
 	// renewed are the certificates that are new and validated.
 	renewed []string
+	// replaced are the certificates in memory that the restarts are to replace.
+	replaced []renewal
 	// owes says that a certificate is still to be put back.
 	owes bool
 }
@@ -119,12 +121,13 @@ func (r *run) carry(ctx context.Context, change func(*run) (failures, stop error
 		return errors.Join(failures, fmt.Errorf("nothing is restarted: the components cannot be seen: %s", why))
 	}
 	r.note(o.Certificates)
+	o.Failures = r.State.failures()
 	proofs := Prove(o)
 	var restarts []string
 	for _, name := range Order {
 		// What became stale only now, by somebody else's doing, is for the next look: its
 		// gates were not asked for.
-		if !r.plan.restarts(name) || wanted(o, proofs, name, r.Policy.Restart) == "" {
+		if !r.plan.restarts(name) || needed(o, proofs, name, r.Policy) == "" {
 			continue
 		}
 		if err := usable(o, name); err != nil {
@@ -140,6 +143,7 @@ func (r *run) carry(ctx context.Context, change func(*run) (failures, stop error
 		return errors.Join(failures, fmt.Errorf("told to stop before the restarts: they follow at the next start: %w", context.Cause(ctx)))
 	}
 	ctx = context.WithoutCancel(ctx)
+	r.replacing(o, restarts)
 	if err := r.restart(ctx, restarts); err != nil {
 		return errors.Join(failures, err)
 	}
@@ -284,15 +288,16 @@ func (r *run) prove(ctx context.Context, restarted []string) error {
 	defer cancel()
 	for {
 		r.alive()
-		open := r.unproven(r.observe(ctx, r.Now()), restarted)
+		o := r.observe(ctx, r.Now())
+		open := r.unproven(o, restarted)
 		if len(open) == 0 {
 			r.log.Info("every component has loaded what is on disk", event(EventProven), zap.Strings("components", restarted))
-			return r.end("prove", "", "", nil)
+			return errors.Join(r.recordReplaced(o), r.end("prove", "", "", nil))
 		}
 		select {
 		case <-ctx.Done():
 			err := fmt.Errorf("not proven within %s: %s", proveDeadline, strings.Join(open, "; "))
-			return errors.Join(err, r.end("prove", "", "", err))
+			return errors.Join(err, r.recordReplaced(o), r.end("prove", "", "", err))
 		case <-time.After(250 * time.Millisecond):
 		}
 	}
@@ -313,6 +318,11 @@ func (r *run) unproven(o Observation, restarted []string) []string {
 			r.Policy.Restart.For(p.Component) != RestartNever
 		if p.Verdict != Loaded && (slices.Contains(restarted, p.Component) || reloading) {
 			open = append(open, fmt.Sprintf("%s has not loaded %s: %s", p.Component, p.Certificate, p.Evidence))
+		}
+	}
+	for _, was := range r.replaced {
+		if err := r.unreplaced(o, was); err != nil {
+			open = append(open, err.Error())
 		}
 	}
 	return open

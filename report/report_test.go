@@ -28,13 +28,16 @@ func look() renew.Look {
 			certificate("apiserver", pki.Expired, "expired 1d0h ago", -day),
 			certificate("scheduler.conf", pki.OK, "", 300*day),
 			{Name: "super-admin.conf", Renewer: pki.Kubeadm, Optional: true, State: pki.Missing, Reason: "there is no such file"},
+			{Name: pki.Loopback, Kind: pki.Memory, Renewer: pki.Restart, Component: renew.APIServer, Address: "127.0.0.1:6443",
+				State: pki.OK, SHA256: "x", NotBefore: now.Add(-195 * day), NotAfter: now.Add(900 * day)},
+			{Name: pki.SchedulerServing, Kind: pki.Memory, Renewer: pki.Restart, Component: renew.Scheduler, Address: "127.0.0.1:10259",
+				State: pki.Unknown, Reason: "it could not be asked for: no answer"},
 		},
 		Components: []renew.Component{
 			{Name: renew.APIServer, Running: true, Started: now.Add(-time.Minute)},
 			{Name: renew.Scheduler, Running: true, Started: now.Add(-2 * time.Hour)},
 		},
-		Served: []pki.Served{{Endpoint: pki.Endpoint{Component: renew.APIServer, Name: pki.Loopback, Address: "127.0.0.1:6443"},
-			SHA256: "x", Subject: "CN=loopback", NotAfter: now.Add(900 * day)},
+		Served: []pki.Served{
 			{Endpoint: pki.Endpoint{Component: renew.APIServer, Name: "apiserver", Certificate: "apiserver"}, Error: "no answer from 127.0.0.1:6443 within 1.5s"}},
 		Problems: []renew.Problem{{What: "kubelet", Err: "no bus"}},
 	}
@@ -59,11 +62,12 @@ func TestStatusTable(t *testing.T) {
 		want string
 		not  bool
 	}{
-		{"a row", narrow.String(), "admin.conf          ok         2026-12-26 12:00  300d       270d       -\n", false},
+		{"a row", narrow.String(), "admin.conf          ok       2026-12-26 12:00  300d       270d            -\n", false},
 		{"what is wrong is said below", narrow.String(), "\napiserver: expired: expired 1d0h ago (/etc/kubernetes/apiserver)\n", false},
 		{"who is stale", narrow.String(), "stale: kube-scheduler\n", false},
 		{"why it is stale", narrow.String(), "kube-scheduler has not loaded scheduler.conf: the process started 1h0m before the file was written", false},
-		{"certificates in memory", narrow.String(), "apiserver-loopback  in memory  2028-08-17 12:00  900d       -          kube-apiserver\n", false},
+		{"certificates in memory", narrow.String(), "apiserver-loopback  ok       2028-08-17 12:00  900d       870d (restart)  in memory of kube-apiserver\n", false},
+		{"one that could not be asked needs no attention of its own", narrow.String(), "\nscheduler-serving: ", true},
 		{"what could not be asked", narrow.String(), "kubelet: no bus\n", false},
 		{"who did not answer", narrow.String(), "kube-apiserver shows no apiserver: no answer from 127.0.0.1:6443 within 1.5s\n", false},
 		{"optional and missing is no news", narrow.String(), "super-admin", true},
@@ -87,11 +91,10 @@ func TestStatusForPrograms(t *testing.T) {
 	}
 	var got struct {
 		Certificates []struct {
-			Name, State, Loaded string
-			RemainingSeconds    int64
-			Holders             []struct{ Component, Verdict, Evidence string }
+			Name, Kind, Renewer, State, Loaded string
+			RemainingSeconds                   int64
+			Holders                            []struct{ Component, Verdict, Evidence string }
 		}
-		InMemory []struct{ Name string }
 	}
 	if err := json.Unmarshal(out.Bytes(), &got); err != nil {
 		t.Fatal(err)
@@ -103,8 +106,8 @@ func TestStatusForPrograms(t *testing.T) {
 	if scheduler.Loaded != "stale" || len(scheduler.Holders) != 1 || scheduler.Holders[0].Evidence == "" {
 		t.Errorf("scheduler.conf is %+v", scheduler)
 	}
-	if len(got.InMemory) != 1 || got.InMemory[0].Name != "apiserver-loopback" {
-		t.Errorf("in memory: %+v", got.InMemory)
+	if memory := got.Certificates[4]; memory.Name != "apiserver-loopback" || memory.Kind != "memory" || memory.State != "ok" || memory.Renewer != "restart" {
+		t.Errorf("in memory: %+v", memory)
 	}
 	out.Reset()
 	if err := report.Write(&out, "yaml", report.NewStatus(look(), false)); err != nil || !strings.Contains(out.String(), "  name: apiserver\n") {

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -16,7 +17,6 @@ import (
 type Status struct {
 	At           time.Time         `json:"at"`
 	Certificates []Certificate     `json:"certificates"`
-	InMemory     []InMemory        `json:"inMemory,omitempty"`
 	Components   []renew.Component `json:"components,omitempty"`
 	Problems     []renew.Problem   `json:"problems,omitempty"`
 	// Paused is the pause that is in force.
@@ -48,16 +48,6 @@ type Certificate struct {
 	Holders []renew.Proof `json:"holders,omitempty"`
 }
 
-// InMemory is a certificate that exists only inside a process.
-type InMemory struct {
-	Name      string    `json:"name"`
-	Component string    `json:"component"`
-	Address   string    `json:"address"`
-	Subject   string    `json:"subject"`
-	NotAfter  time.Time `json:"notAfter"`
-	Remaining int64     `json:"remainingSeconds"`
-}
-
 // NewStatus makes a Status of a look. disk says that only files were looked at.
 func NewStatus(look renew.Look, disk bool) Status {
 	o := look.Observation
@@ -80,15 +70,9 @@ func NewStatus(look renew.Look, disk bool) Status {
 		s.Certificates = append(s.Certificates, row)
 	}
 	for _, served := range o.Served {
-		e := served.Endpoint
-		if served.Error != "" {
+		if e := served.Endpoint; served.Error != "" {
 			s.Problems = append(s.Problems, renew.Problem{What: e.Component + " shows no " + e.Name, Err: served.Error})
 		}
-		if _, file := o.Certificate(e.Certificate); file || served.SHA256 == "" {
-			continue
-		}
-		s.InMemory = append(s.InMemory, InMemory{e.Name, e.Component, e.Address, served.Subject, served.NotAfter,
-			int64(served.NotAfter.Sub(o.At) / time.Second)})
 	}
 	return s
 }
@@ -123,14 +107,7 @@ func (s Status) WriteTable(w io.Writer, wide bool) error {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s", c.Name, c.State, date(c.NotAfter), remaining(c.NotAfter, s.At),
 			renews(c, s.At), s.loaded(c))
 		if wide {
-			fmt.Fprintf(t, "\t%s\t%s\t%s\t%s", dash(c.CA), dash(c.Serial), c.Path, c.Reason)
-		}
-		fmt.Fprintln(t)
-	}
-	for _, m := range s.InMemory {
-		fmt.Fprintf(t, "%s\tin memory\t%s\t%s\t-\t%s", m.Name, date(m.NotAfter), remaining(m.NotAfter, s.At), m.Component)
-		if wide {
-			fmt.Fprintf(t, "\t-\t-\t%s\t%s", m.Address, m.Subject)
+			fmt.Fprintf(t, "\t%s\t%s\t%s\t%s", dash(c.CA), dash(c.Serial), cmp.Or(c.Path, c.Address), c.Reason)
 		}
 		fmt.Fprintln(t)
 	}
@@ -169,9 +146,9 @@ func (s Status) writeFooter(w io.Writer) {
 		fmt.Fprintf(w, "Waited for: %s\n", b.Detail)
 	}
 	for _, c := range s.Certificates {
-		quiet := c.State == pki.OK || (c.State == pki.Missing && c.Optional) || c.State == pki.External
+		quiet := c.State == pki.OK || (c.State == pki.Missing && c.Optional) || c.State == pki.External || c.State == pki.Unknown // whose problem is said below
 		if !quiet {
-			where := " (" + c.Path + ")"
+			where := " (" + cmp.Or(c.Path, c.Address) + ")"
 			if c.Watched {
 				where = "" // its name says it
 			}
@@ -200,6 +177,9 @@ func (s Status) loaded(c Certificate) string {
 	if s.Disk {
 		return "not asked"
 	}
+	if c.Kind == pki.Memory {
+		return "in memory of " + c.Component
+	}
 	if c.Loaded == "" {
 		return "-"
 	}
@@ -223,6 +203,8 @@ func renews(c Certificate, at time.Time) string {
 		return "by kubelet"
 	case c.RenewAt.IsZero():
 		return "-"
+	case c.Renewer == pki.Restart && c.RenewAt.After(at):
+		return pki.Span(c.RenewAt.Sub(at)) + " (restart)"
 	case !c.RenewAt.After(at):
 		return "now"
 	default:
