@@ -45,14 +45,14 @@ func Clocks() (wall time.Time, up time.Duration, err error) {
 	// The wall clock is read first: whatever passes between the two readings makes
 	// the start of a process earlier, and an earlier start never passes for proof that
 	// a file was read.
-	var real, boot unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_REALTIME, &real); err != nil {
+	var now, boot unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_REALTIME, &now); err != nil {
 		return wall, 0, fmt.Errorf("wall clock: %w", err)
 	}
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot); err != nil {
 		return wall, 0, fmt.Errorf("boot clock: %w", err)
 	}
-	return time.Unix(0, real.Nano()), time.Duration(boot.Nano()), nil
+	return time.Unix(0, now.Nano()), time.Duration(boot.Nano()), nil
 }
 
 // Boot names this boot of the host (random(4)).
