@@ -14,6 +14,7 @@ import (
 	apiruntime "k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 )
@@ -48,6 +49,7 @@ func (a API) Configuration(ctx context.Context) ([]byte, error) {
 			continue
 		}
 		content, err := configuration(ctx, client)
+		hangUp(client)
 		switch {
 		case err == nil:
 			return content, nil
@@ -100,6 +102,10 @@ func (a API) client(kubeconfig string) (*rest.RESTClient, error) {
 	}
 	return client, nil
 }
+
+// hangUp ends the connections that a client keeps for a next request. That is an hour
+// away, and until then client-go would ping each of them every 30 seconds.
+func hangUp(client *rest.RESTClient) { utilnet.CloseIdleConnectionsFor(client.Client.Transport) }
 
 // config reads a kubeconfig and turns it to a.Address.
 func (a API) config(kubeconfig string) (*rest.Config, error) {

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/kubecertd/kubecertd/cluster"
 )
@@ -118,5 +119,30 @@ func TestConfigurationTriesKubeconfigsInOrder(t *testing.T) {
 	_, err := cluster.API{Kubeconfigs: []string{missing, empty}}.Configuration(t.Context())
 	if err == nil || !strings.Contains(err.Error(), missing) || !strings.Contains(err.Error(), empty) {
 		t.Errorf("error %v does not name both files", err)
+	}
+}
+
+// An idle connection is one that is pinged every 30 seconds until the next look.
+func TestNoConnectionIsKept(t *testing.T) {
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprintf(w, configMap, `"ClusterConfiguration":"kind: ClusterConfiguration\n"`)
+	}))
+	closed := make(chan struct{}, 1)
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateClosed {
+			closed <- struct{}{}
+		}
+	}
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	if _, err := (cluster.API{Kubeconfigs: []string{kubeconfig(t, server, server.URL)}}).Configuration(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-closed:
+	case <-time.After(10 * time.Second):
+		t.Error("the connection is still open")
 	}
 }

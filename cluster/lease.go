@@ -107,6 +107,7 @@ func (l *LeaderLease) do(request func(*rest.RESTClient) error) error {
 		client, err := l.client(kubeconfig)
 		if err == nil {
 			err = request(client)
+			hangUp(client)
 		}
 		if err == nil || apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
 			return err

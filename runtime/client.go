@@ -6,7 +6,6 @@ import (
 	"sync"
 	"time"
 
-	containerd "github.com/containerd/containerd/v2/client"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
@@ -33,7 +32,7 @@ type Client struct {
 
 	mu      sync.Mutex
 	known   bool // whether the runtime has said what it is
-	native  *containerd.Client
+	native  *native
 	stopped map[string]*stop // by container id
 }
 
@@ -82,28 +81,4 @@ func (c *Client) call(ctx context.Context, what string, f func(context.Context) 
 		return c.endpoint.explain(what, time.Since(began), err)
 	}
 	return nil
-}
-
-// containerd returns containerd's own client, on the same connection, or nil where
-// the runtime is another one.
-func (c *Client) containerd(ctx context.Context) (*containerd.Client, error) {
-	c.mu.Lock()
-	known, native := c.known, c.native
-	c.mu.Unlock()
-	if known {
-		return native, nil
-	}
-	name, _, err := c.Version(ctx)
-	if err != nil {
-		return nil, err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.known && name == "containerd" {
-		if c.native, err = containerd.NewWithConn(c.conn); err != nil {
-			return nil, fmt.Errorf("client of containerd: %w", err)
-		}
-	}
-	c.known = true
-	return c.native, nil
 }

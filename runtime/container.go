@@ -9,8 +9,6 @@ import (
 	"time"
 
 	tasks "github.com/containerd/containerd/api/services/tasks/v1"
-	containerd "github.com/containerd/containerd/v2/client"
-	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -231,10 +229,10 @@ func (c *Client) status(ctx context.Context, x *Container, verbose bool) (map[st
 }
 
 // taskPID asks containerd for the process of a container; 0 when it does not know.
-func (c *Client) taskPID(ctx context.Context, native *containerd.Client, id string) int {
-	ctx, cancel := context.WithTimeout(namespaces.WithNamespace(ctx, containerdNamespace), callTimeout)
+func (c *Client) taskPID(ctx context.Context, native *native, id string) int {
+	ctx, cancel := context.WithTimeout(inNamespace(ctx), callTimeout)
 	defer cancel()
-	r, err := native.TaskService().Get(ctx, &tasks.GetRequest{ContainerID: id})
+	r, err := native.tasks.Get(ctx, &tasks.GetRequest{ContainerID: id})
 	if err != nil {
 		return 0
 	}

@@ -5,11 +5,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/containerd/containerd/v2/pkg/namespaces"
+	events "github.com/containerd/containerd/api/services/events/v1"
 )
-
-// containerdNamespace is where containerd keeps what it runs for the kubelet.
-const containerdNamespace = "k8s.io"
 
 // events of containerd that a wait for a container is interested in. CRI's own
 // GetContainerEvents is not used: containerd 1.7 gives each event to one reader
@@ -60,24 +57,21 @@ func (c *Client) subscribe(ctx context.Context, w *watch) error {
 		<-ctx.Done() // another runtime, which will not become containerd
 		return ctx.Err()
 	}
-	ctx, cancel := context.WithCancel(namespaces.WithNamespace(ctx, containerdNamespace))
-	stream, ended := native.Subscribe(ctx, eventFilters...)
+	ctx, cancel := context.WithCancel(inNamespace(ctx))
+	defer cancel()
+	stream, err := native.events.Subscribe(ctx, &events.SubscribeRequest{Filters: eventFilters})
+	if err != nil {
+		return err
+	}
 	w.open.Store(true)
-	defer func() {
-		w.open.Store(false)
-		cancel()
-		for range ended { // closed when the reader of the stream has ended
-		}
-	}()
+	defer w.open.Store(false)
 	for {
-		select {
-		case <-stream:
-			select {
-			case w.wake <- struct{}{}:
-			default:
-			}
-		case err := <-ended:
+		if _, err := stream.Recv(); err != nil {
 			return err
+		}
+		select {
+		case w.wake <- struct{}{}:
+		default:
 		}
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	tasks "github.com/containerd/containerd/api/services/tasks/v1"
-	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -116,10 +115,10 @@ func (c *Client) killAfter(ctx context.Context, container Container, grace time.
 		if err != nil || native == nil {
 			return // the runtime kills it a little later
 		}
-		ctx, cancel := context.WithTimeout(namespaces.WithNamespace(ctx, containerdNamespace), callTimeout)
+		ctx, cancel := context.WithTimeout(inNamespace(ctx), callTimeout)
 		defer cancel()
 		// One that has just left is not found, which is as well.
-		_, _ = native.TaskService().Kill(ctx, &tasks.KillRequest{ContainerID: container.ID, Signal: uint32(unix.SIGKILL), All: true})
+		_, _ = native.tasks.Kill(ctx, &tasks.KillRequest{ContainerID: container.ID, Signal: uint32(unix.SIGKILL), All: true})
 	}()
 	return func() { cancel(); <-done }
 }
