@@ -6,14 +6,12 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"os"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -37,8 +35,8 @@ func (n *Node) Containers(t *testing.T) (newest map[string]Container, older map[
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	conn, err := grpc.NewClient("passthrough:///containerd", grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(_ context.Context, _ string) (net.Conn, error) {
-			return n.dialUnix("/run/containerd/containerd.sock")
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+			return n.DialUnix(ctx, "/run/containerd/containerd.sock")
 		}))
 	if err != nil {
 		t.Fatal(err)
@@ -62,27 +60,6 @@ func (n *Node) Containers(t *testing.T) (newest map[string]Container, older map[
 		}
 	}
 	return newest, older
-}
-
-// dialUnix connects to a socket of the node, whose /run the host does not see.
-func (n *Node) dialUnix(path string) (net.Conn, error) {
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, err
-	}
-	ours, theirs := os.NewFile(uintptr(pair[0]), "ours"), os.NewFile(uintptr(pair[1]), "theirs")
-	defer func() { _, _ = ours.Close(), theirs.Close() }()
-	// It ends when our side is closed.
-	socat, err := n.Command(context.Background(), "socat", "STDIO", "UNIX-CONNECT:"+path)
-	if err != nil {
-		return nil, err
-	}
-	socat.Stdin, socat.Stdout = theirs, theirs
-	if err := socat.Start(); err != nil {
-		return nil, err
-	}
-	go func() { _ = socat.Wait() }()
-	return net.FileConn(ours)
 }
 
 // State is all that a story may find changed or untouched.

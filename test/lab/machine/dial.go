@@ -12,6 +12,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// DialUnix connects to a socket in the file system of the machine, such as that of its
+// container runtime. The host does not see the machine's /run, but for the eyes of its
+// PID 1.
+func (m *Machine) DialUnix(ctx context.Context, path string) (net.Conn, error) {
+	leader, err := m.leader()
+	if err != nil {
+		return nil, err
+	}
+	var dialer net.Dialer
+	return dialer.DialContext(ctx, "unix", fmt.Sprintf("/proc/%d/root%s", leader, path))
+}
+
 // DialContext connects from within the machine, so that its 127.0.0.1 can be
 // reached from a test on the host. The address must be an IP address.
 func (m *Machine) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
