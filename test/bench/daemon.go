@@ -9,67 +9,147 @@ import (
 	"strings"
 	"time"
 
-	"github.com/kubecertd/kubecertd/test/lab/controlplane"
+	"github.com/kubecertd/kubecertd/test/story"
 )
 
-// daemon measures the daemon when nothing is due.
-func daemon(ctx context.Context, node *controlplane.Node, idle time.Duration) error {
-	if _, err := node.Run(ctx, "systemctl", "start", "kubecertd"); err != nil {
-		return err
+const (
+	// looksADay is how often the daemon looks without being woken (check.interval, 1h).
+	looksADay = 24
+	// lookTime is more than a look takes after a file was touched: a second until the
+	// files are quiet, and the look.
+	lookTime = 3 * time.Second
+	// countedLooks are made to see what one costs.
+	countedLooks = 10
+)
+
+// idle is what the daemon costs when nothing is due.
+type idle struct {
+	Watched time.Duration
+	Ready   time.Duration
+	// Wakes are the times that a thread was woken (voluntary context switches).
+	Wakes int64
+	// Quiet is the CPU time of the time watched; Look that of one look; Day of a day of
+	// both.
+	Quiet, Look, Day time.Duration
+	// Resident is the most that was seen of VmRSS, and Anonymous what of it is no page
+	// of the program, in MiB.
+	Resident, Anonymous float64
+}
+
+// idleDaemon watches the daemon when nothing is due.
+func (b *bench) idleDaemon(ctx context.Context) (*idle, error) {
+	node := b.node
+	if err := node.WriteFile(story.ConfigFile, []byte("# of the benchmark\n"), 0o644); err != nil {
+		return nil, err
+	}
+	if _, err := node.Run(ctx, "systemctl", "restart", "kubecertd"); err != nil {
+		return nil, err
 	}
 	shown, err := node.Run(ctx, "systemctl", "show", "kubecertd", "--property=MainPID,ExecMainStartTimestampMonotonic,ActiveEnterTimestampMonotonic")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	properties := map[string]int64{}
-	for line := range strings.Lines(shown.Stdout) {
-		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
-		if properties[key], err = strconv.ParseInt(value, 10, 64); err != nil {
-			return fmt.Errorf("systemctl show: %s: %w", line, err)
+	properties, err := numbers(shown.Stdout, "=")
+	if err != nil {
+		return nil, err
+	}
+	i := &idle{Watched: b.idle, Ready: time.Duration(properties["ActiveEnterTimestampMonotonic"]-properties["ExecMainStartTimestampMonotonic"]) * time.Microsecond}
+	pid := properties["MainPID"]
+	// The first look ends in memory that is given back.
+	if err := pause(ctx, lookTime); err != nil {
+		return nil, err
+	}
+	if err := i.memory(ctx, b, pid); err != nil {
+		return nil, err
+	}
+	cpu, wakes, err := b.used(ctx, pid)
+	if err != nil {
+		return nil, err
+	}
+	title := fmt.Sprintf("the daemon is left alone for %s", b.idle)
+	if err := b.out.Do(title, b.idle, func() error { return pause(ctx, b.idle) }); err != nil {
+		return nil, err
+	}
+	later, wakesLater, err := b.used(ctx, pid)
+	if err != nil {
+		return nil, err
+	}
+	i.Quiet, i.Wakes = later-cpu, wakesLater-wakes
+	// What a look costs: a file that is no certificate wakes it.
+	for n := range countedLooks {
+		if _, err := node.Run(ctx, "touch", fmt.Sprintf("/etc/kubernetes/pki/bench-%d", n)); err != nil {
+			return nil, err
+		}
+		if err := pause(ctx, lookTime); err != nil {
+			return nil, err
+		}
+		if err := i.memory(ctx, b, pid); err != nil {
+			return nil, err
 		}
 	}
-	pid := properties["MainPID"]
-	ready := time.Duration(properties["ActiveEnterTimestampMonotonic"]-properties["ExecMainStartTimestampMonotonic"]) * time.Microsecond
-	first, err := cpu(node, pid)
+	last, _, err := b.used(ctx, pid)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(idle):
-	}
-	last, err := cpu(node, pid)
-	if err != nil {
-		return err
-	}
-	memory, err := node.Run(ctx, "grep", "-E", "^(VmRSS|RssAnon)", fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return err
-	}
-	fmt.Printf("\nthe daemon when nothing is due\n")
-	fmt.Printf("  ready after        %v\n", ready)
-	fmt.Printf("  resident           %s\n", strings.Join(strings.Fields(memory.Stdout), " "))
-	fmt.Printf("  CPU, first look    %v\n", first)
-	fmt.Printf("  CPU, next %-8v %v\n", idle, last-first)
-	_, err = node.Run(ctx, "systemctl", "stop", "kubecertd")
-	return err
+	i.Look = (last - later) / countedLooks
+	i.Day = time.Duration(float64(i.Quiet)*float64(24*time.Hour)/float64(i.Watched)) + looksADay*i.Look
+	_, err = node.Run(ctx, "sh", "-c", "systemctl stop kubecertd && rm /etc/kubernetes/pki/bench-*")
+	return i, err
 }
 
-// cpu is the CPU time that a process has used, from the scheduler's own account in
-// nanoseconds (proc(5), /proc/PID/schedstat, of each thread).
-func cpu(node *controlplane.Node, pid int64) (time.Duration, error) {
-	result, err := node.Run(context.Background(), "sh", "-c", fmt.Sprintf("cat /proc/%d/task/*/schedstat", pid))
+// memory keeps the most that was resident.
+func (i *idle) memory(ctx context.Context, b *bench, pid int64) error {
+	status, err := b.node.Run(ctx, "grep", "-E", "^(VmRSS|RssAnon):", fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
-		return 0, err
+		return err
 	}
-	var total time.Duration
+	kib, err := numbers(status.Stdout, ":")
+	if err != nil {
+		return err
+	}
+	i.Resident = max(i.Resident, float64(kib["VmRSS"])/1024)
+	i.Anonymous = max(i.Anonymous, float64(kib["RssAnon"])/1024)
+	return nil
+}
+
+// used is the CPU time that a process has used, from the scheduler's own account in
+// nanoseconds, and how often its threads were woken (proc(5): schedstat, and
+// voluntary_ctxt_switches of status, of each thread).
+func (b *bench) used(ctx context.Context, pid int64) (cpu time.Duration, wakes int64, err error) {
+	result, err := b.node.Run(ctx, "sh", "-c", fmt.Sprintf(
+		"cat /proc/%d/task/*/schedstat | cut -d' ' -f1 | sed 's/^/cpu /'; grep -h ^voluntary /proc/%d/task/*/status | cut -f2 | sed 's/^/wakes /'", pid, pid))
+	if err != nil {
+		return 0, 0, err
+	}
 	for line := range strings.Lines(result.Stdout) {
-		ns, err := strconv.ParseInt(strings.Fields(line)[0], 10, 64)
+		what, number, _ := strings.Cut(strings.TrimSpace(line), " ")
+		n, err := strconv.ParseInt(number, 10, 64)
 		if err != nil {
-			return 0, fmt.Errorf("schedstat %q: %w", line, err)
+			return 0, 0, fmt.Errorf("account of process %d: %q: %w", pid, line, err)
 		}
-		total += time.Duration(ns)
+		if what == "cpu" {
+			cpu += time.Duration(n)
+		} else {
+			wakes += n
+		}
 	}
-	return total, nil
+	return cpu, wakes, nil
+}
+
+// numbers reads lines of a name and a number, whose unit is dropped.
+func numbers(text, separator string) (map[string]int64, error) {
+	all := map[string]int64{}
+	for line := range strings.Lines(text) {
+		name, value, _ := strings.Cut(line, separator)
+		fields := strings.Fields(value)
+		if len(fields) == 0 {
+			return nil, fmt.Errorf("%q holds no number", line)
+		}
+		n, err := strconv.ParseInt(fields[0], 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("%q: %w", line, err)
+		}
+		all[name] = n
+	}
+	return all, nil
 }

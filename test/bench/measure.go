@@ -19,6 +19,9 @@ type measurement struct {
 	PeakKiB int64         `json:"peakKiB"`
 }
 
+// MiB is the peak in MiB.
+func (m measurement) MiB() float64 { return float64(m.PeakKiB) / 1024 }
+
 // measureHere runs a command several times inside the node and prints what it
 // cost: the median of its wall time and the highest resident set of any run
 // (getrusage(2), ru_maxrss).

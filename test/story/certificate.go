@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"sigs.k8s.io/yaml"
+
+	"github.com/kubecertd/kubecertd/test/lab/controlplane"
 )
 
 // CertificateFiles are the certificates that kubeadm renews on a node with its own
@@ -142,22 +144,30 @@ func (n *Node) Serves(t *testing.T, port, name string) error {
 // remembers of the ones before goes with them.
 func (n *Node) Age(t *testing.T, names ...string) {
 	t.Helper()
+	if err := Age(n.Node, names...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Age is what the method of this name does, for those who are no test.
+func Age(n *controlplane.Node, names ...string) error {
 	issued := time.Now().Add(-355 * 24 * time.Hour)
 	for _, name := range names {
 		// Each by itself, so that a daemon that is woken by it does not see a file that is
 		// as new as it looks.
 		if err := n.MintCertificates(issued, issued.Add(365*24*time.Hour), name); err != nil {
-			t.Fatal(err)
+			return err
 		}
 		for _, path := range CertificateFiles[name] {
 			if err := os.Chtimes(filepath.Join(n.Root(), path), issued, issued); err != nil {
-				t.Fatal(err)
+				return err
 			}
 		}
 		if err := os.Remove(filepath.Join(n.Root(), "/var/lib/kubecertd/ledger.json")); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			t.Fatal(err)
+			return err
 		}
 	}
+	return nil
 }
 
 // Renewed says whether a certificate that was aged is a new one.
