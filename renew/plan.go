@@ -22,6 +22,9 @@ type Plan struct {
 	Notices []string `json:"notices,omitempty"`
 	// Paused is the pause that is in force, also when there is nothing to do.
 	Paused *Pause `json:"paused,omitempty"`
+	// KubeletFirst is why the kubelet is restarted before anything else: it would let
+	// what is stopped wait. Empty when it would not.
+	KubeletFirst string `json:"kubeletFirst,omitempty"`
 	// Alone says that no other control-plane node shares this node's etcd, so that
 	// there is no quorum to protect and etcd and kube-apiserver go down together.
 	Alone bool `json:"alone"`
@@ -143,6 +146,7 @@ func Decide(o Observation, policy Policy, wish Wish) Plan {
 	if p.Work() {
 		p.Blocked = append(p.Blocked, gates(o, p)...)
 	}
+	p.KubeletFirst = remembered(o, components(p.Restart))
 	for _, proof := range proofs {
 		switch {
 		case !proof.Until.IsZero() && (p.Next.IsZero() || proof.Until.Before(p.Next)):

@@ -18,6 +18,9 @@ import (
 // On a node without peers there is no quorum to protect, and a healthy etcd between
 // the two only makes the outage longer: they go down together.
 func (r *run) restart(ctx context.Context, restarts []string) error {
+	if err := r.makeForget(ctx, restarts); err != nil {
+		return err
+	}
 	together := r.plan.Alone && slices.Contains(restarts, Etcd) && slices.Contains(restarts, APIServer)
 	if together {
 		if err := r.restartPods(ctx, Etcd, APIServer); err != nil {
@@ -246,7 +249,7 @@ func (r *run) kubeletReady(ctx context.Context) error {
 	return r.Kubelet.Healthy(ctx)
 }
 
-// restartKubelet restarts the kubelet's unit and waits until it is healthy.
+// restartKubelet is the kubelet's place in the plan.
 func (r *run) restartKubelet(ctx context.Context) (err error) {
 	if err := r.kubeletCanStart(); err != nil {
 		return err
@@ -260,7 +263,12 @@ func (r *run) restartKubelet(ctx context.Context) (err error) {
 		}
 		err = errors.Join(err, r.end("restart "+Kubelet, "", "", err))
 	}()
-	r.log.Info("restarting kubelet", event(EventRestarting), zap.String("component", Kubelet), zap.String("reason", r.reason(Kubelet)))
+	return r.renewKubelet(ctx, r.reason(Kubelet))
+}
+
+// renewKubelet restarts the kubelet's unit and waits until it is healthy.
+func (r *run) renewKubelet(ctx context.Context, why string) error {
+	r.log.Info("restarting kubelet", event(EventRestarting), zap.String("component", Kubelet), zap.String("reason", why))
 	ctx, cancel := context.WithTimeout(ctx, r.Restarts.Kubelet)
 	defer cancel()
 	began := r.Now()

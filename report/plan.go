@@ -25,6 +25,9 @@ func WritePlan(w io.Writer, p renew.Plan) {
 	}
 	if len(p.Restart) > 0 {
 		fmt.Fprintln(w, "Restart, in this order:")
+		if p.KubeletFirst != "" {
+			fmt.Fprintf(w, "  kubelet, so that nothing waits: %s\n", p.KubeletFirst)
+		}
 		for _, r := range p.Restart {
 			fmt.Fprintf(w, "  %-26s %s\n", r.Component, r.Reason)
 		}

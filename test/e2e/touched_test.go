@@ -12,7 +12,8 @@ import (
 
 // The times of files say nothing of what a process has read: a backup tool that touches
 // them changes nothing, and a certificate that is restored with the time it once had is
-// another than the one that was loaded.
+// another than the one that was loaded. The kubelet does not let it wait for having been
+// restarted a moment before.
 func TestTouchedAndRestored(t *testing.T) {
 	n := onNode(t)
 	n.Configure(t, story.Soon+"restart: {policy: auto}\n")
@@ -47,6 +48,20 @@ func TestTouchedAndRestored(t *testing.T) {
 	after := n.Observe(t)
 	if was, is := before.Containers["kube-scheduler"], after.Containers["kube-scheduler"]; is.Attempt != was.Attempt+1 {
 		t.Errorf("kube-scheduler was %+v and is %+v: want the one after it", was, is)
+	}
+	// The kubelet would have let it wait: it was restarted before.
+	var first time.Time
+	for _, e := range n.Events(t, renew.EventRestarting) {
+		if e["COMPONENT"] == "kubelet" {
+			first = e.Time()
+		}
+	}
+	n.KubeletRestarted(t, before, true)
+	if stops := n.Events(t, renew.EventRestarting); first.IsZero() || !stops[len(stops)-1].Time().After(first) || stops[len(stops)-1]["COMPONENT"] != "kube-scheduler" {
+		t.Errorf("the kubelet was not restarted before kube-scheduler was stopped again: %s", story.Said(stops))
+	}
+	if again := n.Events(t, renew.EventRestarted); again[len(again)-1].Time().Sub(first) > 8*time.Second {
+		t.Errorf("kube-scheduler was let wait: %s", story.Said(again))
 	}
 	for _, name := range []string{"etcd", "kube-apiserver", "kube-controller-manager"} {
 		if was, is := before.Containers[name], after.Containers[name]; is.ID != was.ID {
