@@ -184,8 +184,8 @@ func (l Layout) read(file string) (content []byte, info fs.FileInfo, err error) 
 // lies in. The container goes on seeing the old file when another is renamed over it.
 func (l Layout) MountedAlone(file string) bool {
 	for _, m := range l.Manifests {
-		for _, p := range m.paths {
-			if p.host == file {
+		for _, c := range m.containers {
+			if slices.ContainsFunc(c.paths, func(p mount) bool { return p.host == file }) {
 				return true
 			}
 		}

@@ -11,8 +11,20 @@ import (
 // Manifest is a static pod's manifest, as far as it says where certificates are
 // and what ports serve.
 type Manifest struct {
-	Name  string
+	Name string
+	// The container that counts: args are its command line, paths its mounts.
 	args  []string
+	paths []mount
+	// containers are all of them, in their order; main is the index of the one that
+	// counts.
+	containers []container
+	main       int
+}
+
+// container is what one container of a pod could read certificates by.
+type container struct {
+	name  string
+	words []string // of its command line, and the values of its environment
 	paths []mount
 }
 
@@ -28,9 +40,12 @@ type pod struct {
 	} `json:"metadata"`
 	Spec struct {
 		Containers []struct {
-			Name         string   `json:"name"`
-			Command      []string `json:"command"`
-			Args         []string `json:"args"`
+			Name    string   `json:"name"`
+			Command []string `json:"command"`
+			Args    []string `json:"args"`
+			Env     []struct {
+				Value string `json:"value"`
+			} `json:"env"`
 			VolumeMounts []struct {
 				Name      string `json:"name"`
 				MountPath string `json:"mountPath"`
@@ -46,10 +61,9 @@ type pod struct {
 	} `json:"spec"`
 }
 
-// parseManifest reads the manifest of a static pod with one container, as kubeadm
-// writes it (kubeadm: phases/controlplane/manifests.go). Further containers, such
-// as sidecars that an operator patched in, are passed over: the one that has the
-// pod's name counts, else the first.
+// parseManifest reads the manifest of a static pod. Of its containers the one that has
+// the pod's name counts, else the first: kubeadm's pods have one (kubeadm:
+// phases/controlplane/manifests.go), and an operator may have patched sidecars in.
 func parseManifest(content []byte) (Manifest, error) {
 	var pod pod
 	if err := yaml.Unmarshal(content, &pod); err != nil {
@@ -58,22 +72,29 @@ func parseManifest(content []byte) (Manifest, error) {
 	if pod.Kind != "Pod" || len(pod.Spec.Containers) == 0 {
 		return Manifest{}, fmt.Errorf("holds kind %q with %d containers, not a Pod", pod.Kind, len(pod.Spec.Containers))
 	}
-	container := pod.Spec.Containers[0]
-	for _, c := range pod.Spec.Containers {
-		if c.Name == pod.Metadata.Name {
-			container = c
-		}
-	}
-	m := Manifest{Name: pod.Metadata.Name, args: append(append([]string{}, container.Command...), container.Args...)}
+	m := Manifest{Name: pod.Metadata.Name}
 	hostPaths := map[string]string{}
 	for _, v := range pod.Spec.Volumes {
 		if v.HostPath != nil {
 			hostPaths[v.Name] = v.HostPath.Path
 		}
 	}
-	for _, v := range container.VolumeMounts {
-		if host, ok := hostPaths[v.Name]; ok {
-			m.paths = append(m.paths, mount{path.Clean(v.MountPath), path.Clean(path.Join(host, v.SubPath))})
+	for i, c := range pod.Spec.Containers {
+		if c.Name == pod.Metadata.Name {
+			m.main = i
+		}
+		read := container{name: c.Name, words: append(append([]string{}, c.Command...), c.Args...)}
+		for _, v := range c.VolumeMounts {
+			if host, ok := hostPaths[v.Name]; ok {
+				read.paths = append(read.paths, mount{path.Clean(v.MountPath), path.Clean(path.Join(host, v.SubPath))})
+			}
+		}
+		m.containers = append(m.containers, read)
+	}
+	m.args, m.paths = m.containers[m.main].words, m.containers[m.main].paths
+	for i, c := range pod.Spec.Containers {
+		for _, e := range c.Env {
+			m.containers[i].words = append(m.containers[i].words, e.Value)
 		}
 	}
 	return m, nil
