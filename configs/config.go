@@ -94,6 +94,9 @@ type Override struct {
 	ControllerManager string `mapstructure:"kube-controller-manager"`
 	Scheduler         string `mapstructure:"kube-scheduler"`
 	Kubelet           string `mapstructure:"kubelet"`
+	// Others are static pods of others, by their names (pki.Holder.Name). Only the file
+	// can set them.
+	Others map[string]string `mapstructure:"-"`
 }
 
 // Grace is a time for each static pod, in whole seconds as CRI counts them.

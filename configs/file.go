@@ -195,6 +195,8 @@ func (s settings) section(node *yaml.Node, name string) Problems {
 			problems = append(problems, s.section(value, path)...)
 		case slices.ContainsFunc(keys, func(k Key) bool { return k.Name == path }):
 			problems = append(problems, s.value(value, path)...)
+		case name == override && podName.MatchString(key.Value) && nearest(path, names(keys)) == "":
+			problems = append(problems, s.value(value, path)...)
 		default:
 			problems = append(problems, s.problem(key.Line, path, "is not a key of kubecertd", meant(name, path, keys)))
 		}

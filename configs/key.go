@@ -35,6 +35,9 @@ func keysOf(section reflect.Value, prefix string, index []int) []Key {
 	var keys []Key
 	for i := range section.NumField() {
 		name := prefix + section.Type().Field(i).Tag.Get("mapstructure")
+		if strings.HasSuffix(name, "-") {
+			continue // not a key: Override.Others
+		}
 		at := append(slices.Clone(index), i)
 		value := section.Field(i)
 		if _, leaf := value.Interface().(Threshold); value.Kind() == reflect.Struct && !leaf {

@@ -41,6 +41,8 @@ func Load(file string, explicit bool, flags *pflag.FlagSet) (Config, error) {
 func Read(file string, explicit bool, flags *pflag.FlagSet) (Effective, error) {
 	set, problems := readFile(file, explicit)
 	keys := Keys()
+	others, wrong := set.takeOverrides(keys)
+	problems = append(problems, wrong...)
 	problems = append(problems, unknownVariables(os.Environ(), keys)...)
 
 	v := viper.New()
@@ -76,6 +78,10 @@ func Read(file string, explicit bool, flags *pflag.FlagSet) (Effective, error) {
 	// to say about all others.
 	c := Default()
 	found := problemsOf(v.UnmarshalExact(&c, strictly))
+	c.Restart.Override.Others = others
+	for name := range others {
+		origin[override+"."+name] = set.problem(set.lines[override+"."+name], "", "", "").Where
+	}
 	if invalid := (Problems)(nil); errors.As(c.Validate(), &invalid) {
 		found = append(found, invalid...)
 	}

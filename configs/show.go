@@ -3,7 +3,9 @@ package configs
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -43,6 +45,14 @@ func write(c Config, origin map[string]string) ([]byte, error) {
 			section, name = below, rest
 		}
 		at[section].Content = append(at[section].Content, scalar(name), value)
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Restart.Override.Others)) {
+		value := scalar(c.Restart.Override.Others[name])
+		if from := origin[override+"."+name]; from != "" {
+			value.LineComment = "# " + from
+		}
+		section := at[override+"."]
+		section.Content = append(section.Content, scalar(name), value)
 	}
 	var b bytes.Buffer
 	encoder := yaml.NewEncoder(&b)

@@ -2,6 +2,7 @@ package configs
 
 import (
 	"fmt"
+	"maps"
 	"net/url"
 	"path/filepath"
 	"slices"
@@ -41,6 +42,9 @@ func (c Config) Validate() error {
 		if policy != "" {
 			p.oneOf("restart.override."+key, policy, "always", "auto", "never")
 		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Restart.Override.Others)) {
+		p.oneOf(override+"."+name, c.Restart.Override.Others[name], "always", "auto", "never")
 	}
 	p.grace("restart.grace.etcd", c.Restart.Grace.Etcd)
 	p.grace("restart.grace.kube-apiserver", c.Restart.Grace.APIServer)

@@ -20,11 +20,11 @@ type blamed struct {
 // those that cannot be used as they are on disk now, or else those that the component
 // itself complains of. It is a pure function of what is on disk and what the component
 // said.
-func blame(certificates []pki.Certificate, renewed []string, component, said string) []blamed {
+func blame(o Observation, renewed []string, component, said string) []blamed {
 	var held []pki.Certificate
 	var found []blamed
-	for _, c := range certificates {
-		if !slices.Contains(renewed, c.Name) || !slices.Contains(Holders(c.Name), component) {
+	for _, c := range o.Certificates {
+		if !slices.Contains(renewed, c.Name) || !o.holds(component, c.Name) {
 			continue
 		}
 		held = append(held, c)

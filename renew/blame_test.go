@@ -44,7 +44,7 @@ func TestBlame(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			var got []string
-			for _, g := range blame(tt.certificates, tt.renewed, tt.component, tt.said) {
+			for _, g := range blame(Observation{Certificates: tt.certificates}, tt.renewed, tt.component, tt.said) {
 				got = append(got, g.Certificate)
 				if g.Evidence == "" {
 					t.Errorf("%s is blamed without evidence", g.Certificate)

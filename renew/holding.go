@@ -2,7 +2,13 @@ package renew
 
 import (
 	"cmp"
+	"fmt"
+	"slices"
 	"time"
+
+	"k8s.io/apimachinery/pkg/util/version"
+
+	"github.com/kubecertd/kubecertd/pki"
 )
 
 // The components of a kubeadm node, in the order in which they are restarted:
@@ -18,7 +24,8 @@ const (
 	Kubelet           = "kubelet"
 )
 
-// Order is the order of restarts.
+// Order is the order of restarts of those components. The static pods of others come
+// before the kubelet.
 var Order = []string{Etcd, APIServer, ControllerManager, Scheduler, Kubelet}
 
 // Holding is one certificate that one component has read, and how it takes up a
@@ -26,42 +33,109 @@ var Order = []string{Etcd, APIServer, ControllerManager, Scheduler, Kubelet}
 type Holding struct {
 	Component   string
 	Certificate string
-	// Reloads says that the running process takes up a new file by itself.
-	Reloads bool
+	// Since is the first version of the component (Kubernetes', or etcd's) that takes up
+	// a new file by itself; empty when none does. Source says where that is seen.
+	Since  string
+	Source string
 	// Within is how long a listener that reloads may take for it; what it serves until
 	// then does not count as stale.
 	Within time.Duration
 	// Served says that the component shows this certificate on a port, so that what
-	// it has loaded can be compared with what is on disk.
-	Served bool
+	// it has loaded can be compared with what is on disk. For the others the start of
+	// the process is compared with the file, and Used says that the API server can be
+	// seen to use it as a client.
+	Served, Used bool
 	// Peer says that the component does not read the file, but keeps connections
 	// that were authenticated with it.
 	Peer bool
+	// Mount is how a static pod of others sees the file; nil for kubeadm's components.
+	Mount *pki.Mount
+
+	// Reloads says that the process that runs now takes up a new file by itself. It is
+	// for holdings, not for the table.
+	Reloads bool
 }
 
-// Holdings is who holds what on a kubeadm node.
-//
-// Sources: kube-apiserver's serving and proxy certificates are watched files
-// (apiserver: server/dynamiccertificates/dynamic_serving_content.go); its client
-// certificates for the kubelet are re-read by client-go (transport/cert_rotation.go)
-// and those for etcd at each handshake; etcd reads its files at each handshake
-// (etcd: client/pkg/transport/listener.go). controller-manager and scheduler have
-// their credentials embedded in a kubeconfig that they read once, at their start.
-//
-// The kubelet reads none of these, but keeps connections that the API server
-// opened with its old client certificate (kubernetes#114588).
+// Holdings is who holds what on a kubeadm node. Each version was looked up in the
+// source of that release and of the one before, where not said otherwise.
 var Holdings = []Holding{
-	{Component: Etcd, Certificate: "etcd-server", Reloads: true, Served: true, Within: handshake},
-	{Component: Etcd, Certificate: "etcd-peer", Reloads: true, Served: true, Within: handshake},
-	{Component: APIServer, Certificate: "apiserver", Reloads: true, Served: true, Within: resync},
-	{Component: APIServer, Certificate: "apiserver-kubelet-client", Reloads: true},
-	{Component: APIServer, Certificate: "apiserver-etcd-client", Reloads: true},
-	{Component: APIServer, Certificate: "front-proxy-client", Reloads: true},
-	{Component: ControllerManager, Certificate: "controller-manager.conf"},
-	{Component: Scheduler, Certificate: "scheduler.conf"},
-	{Component: Kubelet, Certificate: "apiserver-kubelet-client", Peer: true},
-	{Component: Kubelet, Certificate: "kubelet-client", Reloads: true},
-	{Component: Kubelet, Certificate: "kubelet-server", Reloads: true, Served: true, Within: resync},
+	{Component: Etcd, Certificate: "etcd-server", Since: "3.2", Served: true, Within: handshake,
+		Source: "etcd: pkg/transport/listener.go, GetCertificate reads the files at each handshake (etcd#7829)"},
+	{Component: Etcd, Certificate: "etcd-peer", Since: "3.2", Served: true, Within: handshake,
+		Source: "etcd: pkg/transport/listener.go, GetCertificate and GetClientCertificate (etcd#7829)"},
+	{Component: APIServer, Certificate: "apiserver", Since: "1.17", Served: true, Within: resync,
+		Source: "apiserver: server/dynamiccertificates/dynamic_serving_content.go (kubernetes#84200)"},
+	{Component: APIServer, Certificate: "apiserver-kubelet-client", Since: "1.18", Used: true,
+		Source: "client-go: transport/cert_rotation.go, every 5 minutes and at each handshake (kubernetes#79083)"},
+	{Component: APIServer, Certificate: "apiserver-etcd-client", Since: "1.17", Used: true,
+		Source: "apiserver: storage/storagebackend/factory/etcd3.go, by etcd's client at each handshake; releases before 1.17 were not looked at"},
+	{Component: APIServer, Certificate: "front-proxy-client", Since: "1.19", Used: true,
+		Source: "kube-aggregator: apiserver/apiserver.go, aggregator-proxy-cert (kubernetes#92791)"},
+	{Component: ControllerManager, Certificate: "controller-manager.conf",
+		Source: "client-go: transport/transport.go, what is embedded in a kubeconfig is read once (kubernetes 1.36: cmd/kube-controller-manager/app/options/options.go)"},
+	{Component: Scheduler, Certificate: "scheduler.conf",
+		Source: "client-go: transport/transport.go, what is embedded in a kubeconfig is read once (kubernetes 1.36: cmd/kube-scheduler/app/options/options.go)"},
+	{Component: Kubelet, Certificate: "apiserver-kubelet-client", Peer: true,
+		Source: "connections that the API server opened with its old certificate are kept (kubernetes#114588)"},
+	{Component: Kubelet, Certificate: "kubelet-client", Since: "1.8",
+		Source: "kubelet: certificate/transport.go, it writes the file itself (RotateKubeletClientCertificate, by the documentation of feature gates)"},
+	{Component: Kubelet, Certificate: "kubelet-server", Since: "1.36", Served: true, Within: resync,
+		// From 1.31 it reloads for those who ask for it by a name, and goes on showing the
+		// old one to those who connect by address, as kubeadm's API servers do.
+		Source: "kubelet: server/server.go (ReloadKubeletServerCertificateFile since 1.31, by address since kubernetes#133654)"},
+}
+
+// holdings is who holds what on this node, and which process reloads. A version that is
+// not known counts as one that does not: what is restarted without need costs a moment,
+// and what goes on with a certificate that has run out costs the node.
+func (o Observation) holdings() []Holding {
+	var list []Holding
+	for _, h := range Holdings {
+		certificate, _ := o.Certificate(h.Certificate)
+		component, _ := o.Component(h.Component)
+		// What the kubelet writes, it uses (kubelet: certificate/kubelet.go).
+		h.Reloads = certificate.Renewer == pki.Kubelet || atLeast(component.Version, h.Since)
+		if !h.Reloads {
+			h.Within = 0
+		}
+		list = append(list, h)
+	}
+	for _, other := range o.Others {
+		for i, m := range other.Mounts {
+			list = append(list, Holding{Component: other.Name(), Certificate: m.Certificate, Mount: &other.Mounts[i],
+				Source: "its manifest mounts " + m.HostPath})
+		}
+	}
+	return list
+}
+
+// holds says whether a component holds a certificate.
+func (o Observation) holds(component, certificate string) bool {
+	return slices.ContainsFunc(o.holdings(), func(h Holding) bool { return h.Component == component && h.Certificate == certificate })
+}
+
+// atStart says why a process must be restarted to take up a new file.
+func (h Holding) atStart(c Component) string {
+	switch {
+	case h.Mount != nil:
+		return fmt.Sprintf("mounts %s; only a restart is known to make it read the file again", h.Mount.HostPath)
+	case h.Since == "":
+		return "reads it only at its start"
+	case c.Version == "":
+		return fmt.Sprintf("is of an unknown version; only from %s on does it take up a new file by itself", h.Since)
+	default:
+		return fmt.Sprintf("is %s; only from %s on does it take up a new file by itself", c.Version, h.Since)
+	}
+}
+
+// atLeast says whether a version, as an image is tagged, is certainly not older than
+// since.
+func atLeast(running, since string) bool {
+	if running == "" || since == "" {
+		return false
+	}
+	v, err := version.ParseGeneric(running)
+	return err == nil && v.AtLeast(version.MustParseGeneric(since))
 }
 
 const (
@@ -109,15 +183,4 @@ func (p RestartPolicies) renewed(h Holding) bool {
 	default:
 		return true
 	}
-}
-
-// Holders names the components that hold a certificate, in restart order.
-func Holders(certificate string) []string {
-	var holders []string
-	for _, h := range Holdings {
-		if h.Certificate == certificate {
-			holders = append(holders, h.Component)
-		}
-	}
-	return holders
 }

@@ -10,6 +10,10 @@ import (
 // Component is a process that holds certificates, as it runs now.
 type Component struct {
 	Name string `json:"name"`
+	// Pod is the name of a static pod, with the node's; empty for what is none.
+	Pod string `json:"pod,omitempty"`
+	// Version is what the component runs, as its image is tagged; empty when unknown.
+	Version string `json:"version,omitempty"`
 	// ID is what changes when the component is restarted: the container's id, or
 	// the unit's invocation id.
 	ID string `json:"id,omitempty"`
@@ -35,6 +39,8 @@ type Observation struct {
 	Components   []Component       `json:"components"`
 	// Contents are what each certificate's file has held, the newest last.
 	Contents map[string][]Content `json:"-"`
+	// Others are the static pods, besides kubeadm's, that see certificates of ours.
+	Others []pki.Holder `json:"others,omitempty"`
 	// Paused is the pause that is in force; nil when there is none.
 	Paused *Pause `json:"paused,omitempty"`
 	// Busy is what else is at work on the host.
@@ -102,7 +108,7 @@ const (
 // ObserveDisk looks at files only: no port, socket or process is asked.
 func (n *Node) ObserveDisk(now time.Time) Observation {
 	layout, problems := n.Locate()
-	o := Observation{At: now, ControlPlane: layout.ControlPlane, Certificates: layout.Read(now), Paused: n.State.Paused(now)}
+	o := Observation{At: now, ControlPlane: layout.ControlPlane, Certificates: layout.Read(now), Others: layout.Holders(), Paused: n.State.Paused(now)}
 	for _, p := range problems {
 		o.Problems = append(o.Problems, Problem{problemPaths, p.Error()})
 	}
@@ -138,7 +144,7 @@ func (n *Node) observe(ctx context.Context, now time.Time) Observation {
 	}()
 	kubelet, kubeletErr := n.Kubelet.State(ctx)
 
-	o := Observation{At: now, ControlPlane: layout.ControlPlane, Certificates: layout.Read(now),
+	o := Observation{At: now, ControlPlane: layout.ControlPlane, Certificates: layout.Read(now), Others: layout.Holders(),
 		Paused: n.State.Paused(now), Busy: n.Host.Busy()}
 	o.Contents = n.contents(o.Certificates)
 	for _, p := range problems {
@@ -148,7 +154,7 @@ func (n *Node) observe(ctx context.Context, now time.Time) Observation {
 	if static.err != nil {
 		o.Problems = append(o.Problems, Problem{problemContainers, static.err.Error()})
 	}
-	o.Components = append(o.Components, ordered(static.components)...)
+	o.Components = append(o.Components, ordered(static.components, o.Others)...)
 	if kubeletErr != nil {
 		o.Problems = append(o.Problems, Problem{problemKubelet, kubeletErr.Error()})
 	} else {
@@ -161,16 +167,3 @@ func (n *Node) observe(ctx context.Context, now time.Time) Observation {
 
 // observeDeadline bounds one look at sockets and ports.
 const observeDeadline = 1800 * time.Millisecond
-
-// ordered keeps the components that hold certificates of ours, in restart order.
-func ordered(components []Component) []Component {
-	var kept []Component
-	for _, name := range Order {
-		for _, c := range components {
-			if c.Name == name {
-				kept = append(kept, c)
-			}
-		}
-	}
-	return kept
-}

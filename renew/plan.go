@@ -125,7 +125,7 @@ func Decide(o Observation, policy Policy, wish Wish) Plan {
 	}
 	p.Notices = append(p.Notices, watched...)
 
-	for _, name := range Order {
+	for _, name := range order(o.Others) {
 		component, _ := o.Component(name)
 		if !component.Running {
 			continue // whoever starts it will start it with what is on disk
@@ -216,7 +216,7 @@ func notice(c pki.Certificate, d Decision) string {
 // restartReason says why a component is to be restarted, or "" if it is not.
 func restartReason(o Observation, proofs []Proof, renewals []Renewal, component string, policy Policy) string {
 	var renewed []string
-	for _, h := range Holdings {
+	for _, h := range o.holdings() {
 		if h.Component == component && policy.Restart.renewed(h) && slices.ContainsFunc(renewals, func(r Renewal) bool { return r.Certificate == h.Certificate }) {
 			renewed = append(renewed, h.Certificate)
 		}
@@ -285,9 +285,9 @@ func signs(o Observation, p Plan, ca string) bool {
 	})
 }
 
-// missing names the static pods that hold certificates here and do not run. One that
-// holds what is to be renewed is not among them: it may be down because of that, and
-// will start with what is new.
+// missing names kubeadm's static pods that hold certificates here and do not run. One
+// that holds what is to be renewed is not among them: it may be down because of that, and
+// will start with what is new. Those of others keep nobody from being restarted.
 func missing(o Observation, p Plan) []string {
 	var names []string
 	for _, h := range Holdings {
@@ -295,7 +295,7 @@ func missing(o Observation, p Plan) []string {
 		if h.Component == Kubelet || !here || c.State == pki.Missing || slices.Contains(names, h.Component) {
 			continue
 		}
-		cured := slices.ContainsFunc(p.Renew, func(r Renewal) bool { return slices.Contains(Holders(r.Certificate), h.Component) })
+		cured := slices.ContainsFunc(p.Renew, func(r Renewal) bool { return o.holds(h.Component, r.Certificate) })
 		if component, _ := o.Component(h.Component); !component.Running && !cured {
 			names = append(names, h.Component)
 		}

@@ -39,7 +39,7 @@ func healthy() renew.Observation {
 		o.Certificates[len(o.Certificates)-1].Kind = pki.CA
 	}
 	for _, name := range renew.Order {
-		o.Components = append(o.Components, renew.Component{Name: name, ID: name + "-1", Running: true, Started: now.Add(-99 * day)})
+		o.Components = append(o.Components, renew.Component{Name: name, Version: versions[name], ID: name + "-1", Running: true, Started: now.Add(-99 * day)})
 	}
 	for component, certificate := range map[string]string{renew.Etcd: "etcd-server", renew.APIServer: "apiserver", renew.Kubelet: "kubelet-server"} {
 		o.Served = append(o.Served, pki.Served{
@@ -47,6 +47,9 @@ func healthy() renew.Observation {
 	}
 	return o
 }
+
+// versions are what kubeadm 1.36 runs, as the images are tagged.
+var versions = map[string]string{renew.Etcd: "3.6.8-0", renew.APIServer: "v1.36.3", renew.ControllerManager: "v1.36.3", renew.Scheduler: "v1.36.3"}
 
 // certificate changes one certificate of an observation.
 func certificate(o *renew.Observation, name string, change func(*pki.Certificate)) {

@@ -38,7 +38,7 @@ type Proof struct {
 // Prove says for every holding on this node whether it is loaded.
 func Prove(o Observation) []Proof {
 	var proofs []Proof
-	for _, h := range Holdings {
+	for _, h := range o.holdings() {
 		certificate, here := o.Certificate(h.Certificate)
 		component, running := o.Component(h.Component)
 		if !here || certificate.State == pki.Missing {
@@ -87,7 +87,7 @@ func prove(o Observation, h Holding, certificate pki.Certificate, component Comp
 	switch {
 	case h.Certificate == "kubelet-client":
 		p.Verdict = Loaded
-		p.Evidence = "the kubelet watches this file itself and takes up a new one within 10s"
+		p.Evidence = "the kubelet writes this file itself and uses a new certificate within 10s"
 	case written.After(o.At):
 		p.Evidence = fmt.Sprintf("%s was written in the future (%s): the clock was set back or the file was touched",
 			certificate.Path, written.UTC().Format(time.RFC3339))
@@ -107,8 +107,8 @@ func prove(o Observation, h Holding, certificate pki.Certificate, component Comp
 			pki.Span(written.Sub(component.Started)))
 	default:
 		p.Verdict = Stale
-		p.Evidence = fmt.Sprintf("the process started %s before the file was written and reads it only at its start",
-			pki.Span(written.Sub(component.Started)))
+		p.Evidence = fmt.Sprintf("the process started %s before the file was written and %s",
+			pki.Span(written.Sub(component.Started)), h.atStart(component))
 	}
 	return p
 }

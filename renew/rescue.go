@@ -44,13 +44,14 @@ func (r *run) rescue(ctx context.Context, c Component, cause error) error {
 // blame looks for evidence against the certificates that this run renewed.
 func (r *run) blame(ctx context.Context, layout pki.Layout, component string) []blamed {
 	var said string
-	if c, ok := r.find(ctx, component); ok {
+	// What a program of others says of credentials need not be about these.
+	if c, ok := r.find(ctx, component); ok && !foreign(component) {
 		var err error
 		if said, err = r.Containers.Said(ctx, c); err != nil {
 			r.log.Warn("what the component said cannot be read", zap.String("component", component), zap.Error(err))
 		}
 	}
-	return blame(layout.Read(r.Now()), r.renewed, component, said)
+	return blame(Observation{Certificates: layout.Read(r.Now()), Others: layout.Holders()}, r.renewed, component, said)
 }
 
 // rollBack puts the certificates that are to blame back, unless what was there before
@@ -96,7 +97,7 @@ func (r *run) escalate(ctx context.Context, name string) (err error) {
 	old, here := r.find(ctx, name)
 	var failed []error
 	if here && old.Running {
-		_, err := r.Containers.Stop(ctx, old, r.Restarts.Grace[name])
+		_, err := r.Containers.Stop(ctx, old, r.grace(name))
 		failed = append(failed, err)
 	}
 	if here {
@@ -135,7 +136,8 @@ func (r *run) find(ctx context.Context, name string) (Component, bool) {
 	if err != nil {
 		r.log.Warn("the components cannot be listed", zap.Error(err))
 	}
-	return Observation{Components: ordered(list)}.Component(name)
+	layout, _ := r.Locate()
+	return Observation{Components: ordered(list, layout.Holders())}.Component(name)
 }
 
 // crashes ends a wait for a component that keeps crashing: it will not become healthy

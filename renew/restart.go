@@ -151,7 +151,7 @@ const (
 // stop stops one container.
 func (r *run) stop(ctx context.Context, c Component) error {
 	r.alive()
-	grace := r.Restarts.Grace[c.Name]
+	grace := r.grace(c.Name)
 	if r.plan.Alone && c.Name == APIServer {
 		grace = r.Restarts.GraceAlone
 	}
@@ -173,6 +173,14 @@ func (r *run) stop(ctx context.Context, c Component) error {
 	log.Info("component stopped", zap.Duration("took", stopped.Took), zap.Bool("killed", stopped.Killed))
 	release(ctx)
 	return nil
+}
+
+// grace is how long a component has between SIGTERM and SIGKILL.
+func (r *run) grace(component string) time.Duration {
+	if foreign(component) {
+		return foreignGrace
+	}
+	return r.Restarts.Grace[component]
 }
 
 // lease is what gives up a component's leadership once it is stopped. That it cannot be
@@ -215,6 +223,9 @@ func (r *run) awaitSuccessor(ctx context.Context, old Component) (Component, err
 
 // awaitHealthy waits until a component is healthy, or keeps crashing.
 func (r *run) awaitHealthy(ctx context.Context, name string) error {
+	if foreign(name) {
+		return r.awaitSteady(ctx, name)
+	}
 	ctx, cancel := context.WithTimeout(ctx, r.Restarts.Healthy)
 	defer cancel()
 	ctx, giveUp := context.WithCancelCause(ctx)

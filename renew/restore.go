@@ -98,10 +98,10 @@ func (n *Node) Restore(ctx context.Context, snapshot string, dry bool) (id strin
 // restorePlan is what a restoration restarts, and the gates that are closed.
 func (n *Node) restorePlan(ctx context.Context, o Observation, snapshot string, changes []Difference) Plan {
 	p := Plan{At: o.At, Renew: []Renewal{}, Restart: []Restart{}, Blocked: []Gate{}, Paused: o.Paused}
-	for _, name := range Order {
+	for _, name := range order(o.Others) {
 		for _, d := range changes {
 			c, _ := o.Component(name)
-			if c.Running && slices.ContainsFunc(Holdings, func(h Holding) bool {
+			if c.Running && slices.ContainsFunc(o.holdings(), func(h Holding) bool {
 				return h.Component == name && h.Certificate == d.Certificate && n.Policy.Restart.renewed(h)
 			}) {
 				p.Restart = append(p.Restart, Restart{name, d.Certificate + " is restored from snapshot " + snapshot})

@@ -124,7 +124,7 @@ func (r *run) carry(ctx context.Context, change func(*run) (failures, stop error
 	o.Failures = r.State.failures()
 	proofs := Prove(o)
 	var restarts []string
-	for _, name := range Order {
+	for _, name := range order(o.Others) {
 		// What became stale only now, by somebody else's doing, is for the next look: its
 		// gates were not asked for.
 		if !r.plan.restarts(name) || needed(o, proofs, name, r.Policy) == "" {
@@ -266,10 +266,13 @@ func (r *run) putBack(layout pki.Layout, certificate, why string, loaded bool) e
 // cmd/kubelet/app/server.go).
 func usable(o Observation, component string) error {
 	var bad []error
-	for _, h := range Holdings {
+	for _, h := range o.holdings() {
 		c, here := o.Certificate(h.Certificate)
 		if h.Component != component || h.Peer || !here || h.Certificate == "kubelet-server" {
 			continue
+		}
+		if h.Mount != nil && !h.Mount.Named && h.Mount.HostPath != c.Path && h.Mount.HostPath != c.KeyPath {
+			continue // it mounts a directory, and may never read this file
 		}
 		if c.State == pki.Invalid || c.State == pki.Expired || (c.State == pki.Missing && !c.Optional) {
 			bad = append(bad, fmt.Errorf("%s is not restarted: %s is %s: %s", component, c.Path, c.State, c.Reason))

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	tasks "github.com/containerd/containerd/api/services/tasks/v1"
@@ -38,6 +39,9 @@ type Container struct {
 	// so a changed manifest is another pod of the same name. Sandbox is the id of
 	// the pod's sandbox.
 	Namespace, Pod, PodUID, Sandbox string
+	// Image is what the container runs, as its pod names it, or else the runtime's name
+	// for it; an id where there is neither.
+	Image string
 	// Attempt counts the containers of this name in this pod, from 0.
 	Attempt uint32
 	Running bool
@@ -104,6 +108,7 @@ func (c *Client) list(ctx context.Context, labels map[string]string) ([]Containe
 				Pod:       l[labelPod],
 				PodUID:    l[labelUID],
 				Sandbox:   x.GetPodSandboxId(),
+				Image:     x.GetImage().GetUserSpecifiedImage(),
 				Attempt:   x.GetMetadata().GetAttempt(),
 				Running:   x.GetState() == cri.ContainerState_CONTAINER_RUNNING,
 				Created:   timestamp(x.GetCreatedAt()),
@@ -219,6 +224,9 @@ func (c *Client) status(ctx context.Context, x *Container, verbose bool) (map[st
 		x.Running = s.GetState() == cri.ContainerState_CONTAINER_RUNNING
 		x.Created, x.Started, x.Finished = timestamp(s.GetCreatedAt()), timestamp(s.GetStartedAt()), timestamp(s.GetFinishedAt())
 		x.ExitCode, x.Reason = s.GetExitCode(), s.GetReason()
+		// An older kubelet says only by which id it wants the image; the status has
+		// its tag.
+		x.Image = cmp.Or(x.Image, s.GetImage().GetImage())
 		info = r.GetInfo()
 		return nil
 	})
@@ -249,6 +257,17 @@ func verbosePID(info map[string]string) int {
 		return 0
 	}
 	return v.PID
+}
+
+// Version is the tag of the container's image, such as v1.36.3 or 3.6.8-0; empty for an
+// image that is named by its digest or id alone.
+func (x Container) Version() string {
+	name, _, _ := strings.Cut(x.Image, "@")
+	_, tag, _ := strings.Cut(name[strings.LastIndexByte(name, '/')+1:], ":")
+	if strings.HasPrefix(name, "sha256:") {
+		return ""
+	}
+	return tag
 }
 
 func (x Container) String() string {

@@ -209,3 +209,43 @@ func TestVersion(t *testing.T) {
 		t.Errorf("got %q, %q, %v", name, version, err)
 	}
 }
+
+func TestImageVersion(t *testing.T) {
+	for image, want := range map[string]string{
+		"registry.k8s.io/kube-apiserver:v1.36.3":                                  "v1.36.3",
+		"registry.k8s.io/etcd:3.6.8-0":                                            "3.6.8-0",
+		"localhost:5000/etcd":                                                     "",
+		"localhost:5000/etcd:3.5.15-0@sha256:2e0fa1b5":                            "3.5.15-0",
+		"registry.k8s.io/kube-apiserver@sha256:2e0fa1b5":                          "",
+		"sha256:b7335a56022aba291f5df653c01b7ab98d64fb5cab221378617f4a1236e06a62": "",
+		"": "",
+	} {
+		if got := (runtime.Container{Image: image}).Version(); got != want {
+			t.Errorf("%q has version %q, want %q", image, got, want)
+		}
+	}
+}
+
+// The image is what the pod names, and else what the runtime calls it.
+func TestImage(t *testing.T) {
+	f := serve(t, "containerd")
+	f.pod("kube-system", "etcd-a", "file")
+	f.pod("kube-system", "kube-scheduler-a", "file")
+	etcd := f.add("kube-system", "etcd-a", "etcd", 0, noon, running)
+	etcd.Image = &cri.ImageSpec{Image: "sha256:1", UserSpecifiedImage: "registry.k8s.io/etcd:3.6.8-0"}
+	etcd.status.Image = &cri.ImageSpec{Image: "mirror.local/etcd:other"}
+	scheduler := f.add("kube-system", "kube-scheduler-a", "kube-scheduler", 0, noon, running)
+	scheduler.Image = &cri.ImageSpec{Image: "sha256:2"}
+	scheduler.status.Image = &cri.ImageSpec{Image: "registry.k8s.io/kube-scheduler:v1.29.1"}
+	list, err := f.dial(t).StaticPods(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for _, c := range list {
+		got[c.Component] = c.Version()
+	}
+	if diff := cmp.Diff(map[string]string{"etcd": "3.6.8-0", "kube-scheduler": "v1.29.1"}, got); diff != "" {
+		t.Errorf("versions (-want +got):\n%s", diff)
+	}
+}

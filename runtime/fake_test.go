@@ -196,7 +196,7 @@ func (f *fake) ListContainers(_ context.Context, r *cri.ListContainersRequest) (
 		}
 		if matches {
 			response.Containers = append(response.Containers, &cri.Container{Id: c.Id, PodSandboxId: c.PodSandboxId,
-				State: c.State, CreatedAt: c.CreatedAt, Metadata: c.Metadata, Labels: c.Labels})
+				State: c.State, CreatedAt: c.CreatedAt, Metadata: c.Metadata, Labels: c.Labels, Image: c.Image})
 		}
 	}
 	return response, nil
@@ -216,7 +216,7 @@ func (f *fake) ContainerStatus(_ context.Context, r *cri.ContainerStatusRequest)
 		}
 	}
 	s := c.status
-	response := &cri.ContainerStatusResponse{Status: &cri.ContainerStatus{Id: s.Id, State: s.State, CreatedAt: s.CreatedAt,
+	response := &cri.ContainerStatusResponse{Status: &cri.ContainerStatus{Id: s.Id, Image: s.Image, State: s.State, CreatedAt: s.CreatedAt,
 		StartedAt: s.StartedAt, FinishedAt: s.FinishedAt, ExitCode: s.ExitCode, Reason: s.Reason, LogPath: s.LogPath}}
 	if r.GetVerbose() {
 		response.Info = map[string]string{"info": `{"sandboxID":"x","pid":` + strconv.Itoa(f.pids[s.Id]) + `}`}

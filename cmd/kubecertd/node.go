@@ -92,13 +92,17 @@ func clocks() (c renew.Clocks, err error) {
 
 // policies are the restart policies as configured.
 func policies(c configs.Restart) renew.RestartPolicies {
-	return renew.RestartPolicies{Default: renew.RestartPolicy(c.Policy), Of: map[string]renew.RestartPolicy{
+	policies := renew.RestartPolicies{Default: renew.RestartPolicy(c.Policy), Of: map[string]renew.RestartPolicy{
 		renew.Etcd:              renew.RestartPolicy(c.Override.Etcd),
 		renew.APIServer:         renew.RestartPolicy(c.Override.APIServer),
 		renew.ControllerManager: renew.RestartPolicy(c.Override.ControllerManager),
 		renew.Scheduler:         renew.RestartPolicy(c.Override.Scheduler),
 		renew.Kubelet:           renew.RestartPolicy(c.Override.Kubelet),
 	}}
+	for name, policy := range c.Override.Others {
+		policies.Of[name] = renew.RestartPolicy(policy)
+	}
+	return policies
 }
 
 func (n *node) close() {
@@ -255,7 +259,7 @@ func component(c runtime.Container) renew.Component {
 			detail += " (" + c.Reason + ")"
 		}
 	}
-	return renew.Component{Name: c.Component, ID: c.ID, Running: c.Running, Detail: detail, Started: started, Restarts: c.Attempt}
+	return renew.Component{Name: c.Component, Pod: c.Pod, Version: c.Version(), ID: c.ID, Running: c.Running, Detail: detail, Started: started, Restarts: c.Attempt}
 }
 
 // services are what systemd runs on this host: the kubelet's unit, and the machine as a
