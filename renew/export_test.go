@@ -16,6 +16,13 @@ func ShortPatience(t *testing.T) {
 	t.Cleanup(func() { packagesDeadline = was })
 }
 
+// ShortSteady shortens how long a static pod of others must run to count as back.
+func ShortSteady(t *testing.T) {
+	was := steady
+	steady = 20 * time.Millisecond
+	t.Cleanup(func() { steady = was })
+}
+
 func (s State) PruneSnapshots(keep Retention, now time.Time) { s.pruneSnapshots(keep, now) }
 
 // emptyNode is a node without certificates or processes.

@@ -48,6 +48,7 @@ type fakeNode struct {
 	onHealthy      func(name string)
 	await          func(ctx context.Context, name string, progress func(string)) error
 	listError      func() error
+	listed         func([]renew.Component)
 }
 
 // renewable are the names that kubeadm renews on a node of `kubeadm init`.
@@ -190,6 +191,9 @@ func (p pods) List(ctx context.Context) ([]renew.Component, error) {
 	var list []renew.Component
 	for _, c := range p.pods {
 		list = append(list, c)
+	}
+	if p.listed != nil {
+		p.listed(list)
 	}
 	return list, nil
 }

@@ -47,9 +47,10 @@ func order(others []pki.Holder) []string {
 func ordered(components []Component, others []pki.Holder) []Component {
 	called := make([]string, len(components))
 	for i, c := range components {
-		called[i] = c.Name
 		if other, ok := identify(c, others); ok {
 			called[i] = other.Name()
+		} else if !foreign(c.Name) {
+			called[i] = c.Name
 		}
 	}
 	var kept []Component
