@@ -19,8 +19,12 @@ const (
 	EventRenewed = "0c3cd0764d4e4be8be351f12eba555f3"
 	// EventRenewFailed: a certificate could not be renewed.
 	EventRenewFailed = "d5491de3469046c2a025e79e173355da"
-	// EventPutBack: what kubeadm wrote was refused, and the certificate is as it was.
+	// EventPutBack: what was written was refused, and the certificate is as it was.
 	EventPutBack = "86dc74cf2fe149948551521b479a005a"
+	// EventPutBackFailed: what was written was refused, and the certificate is not as it was.
+	EventPutBackFailed = "5c510a2958d5eefd4348ddaa11981718"
+	// EventRestored: a certificate is what it was in an older snapshot, as a person asked.
+	EventRestored = "dd2a51954264a7bac7e73f960ca6fd31"
 	// EventRepaired: what kubeadm changed beside the certificate is as it was.
 	EventRepaired = "c48b61502305404894a67ffb8578b490"
 	// EventPreflight: a new credential was refused, or could not be tried.

@@ -44,6 +44,9 @@ type Node struct {
 	// Alive is called while a run waits, so that the watchdog knows a slow step
 	// from a hung loop. It may be nil.
 	Alive func()
+
+	// told is the cut-off run that the journal has heard of.
+	told string
 }
 
 // RestartOptions are the times that a restart is given.

@@ -58,21 +58,23 @@ func (n *Node) recoverLocked(context.Context) error {
 		return os.Remove(n.State.path("runs", id+".jsonl"))
 	}
 	log := n.Log.With(zap.String("run_id", id))
-	log.Warn("the last run was cut off", event(EventCutOff), zap.Time("began", last.Began),
-		zap.String("step", last.Entries[len(last.Entries)-1].Step))
+	again := n.told == id
+	if n.told = id; !again {
+		log.Warn("the last run was cut off", event(EventCutOff), zap.Time("began", last.Began),
+			zap.String("step", last.Entries[len(last.Entries)-1].Step))
+	}
 	recorder, err := n.State.reopen(n.Now, id)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = recorder.close() }()
-	r := &run{Node: n, recorder: recorder, log: log}
+	r := &run{Node: n, recorder: recorder, log: log, again: again}
 	found, err := r.recover(last)
-	failure := errors.Join(fmt.Errorf("it was cut off: %s", found), err)
-	log.Warn("the cut-off run was ended", event(EventRecovered), zap.String("found", found), zap.Error(err))
 	if err != nil {
 		return err // and tried again the next time
 	}
-	return r.end("run", "", "", failure)
+	log.Warn("the cut-off run was ended", event(EventRecovered), zap.String("found", found))
+	return r.end("run", "", "", fmt.Errorf("it was cut off: %s", found))
 }
 
 // last is the newest run; one that is done where there is none.
@@ -154,8 +156,8 @@ func (r *run) recover(last Run) (found string, err error) {
 // was, or was renewed well, stays; anything else is put back.
 func (r *run) settle(layout pki.Layout, snap Snapshot, certificates []string) (found string, err error) {
 	r.snapshot = snap
-	before := Observation{Certificates: snap.certificates(layout)}
-	var kept, back, lost []string
+	before, now := Observation{Certificates: snap.certificates(layout)}, Observation{Certificates: layout.Read(r.Now())}
+	var kept, back, alone, lost []string
 	var failed []error
 	for _, f := range snap.Files {
 		failed = append(failed, sweep(layout.Resolve(f.Path)))
@@ -164,6 +166,12 @@ func (r *run) settle(layout pki.Layout, snap Snapshot, certificates []string) (f
 		was, _ := before.Certificate(name)
 		if unchanged(snap, layout, name) {
 			failed = append(failed, r.keep(layout, name))
+			continue
+		}
+		if is, _ := now.Certificate(name); is.State == pki.OK && !snap.has(name) {
+			// Whether it is the old one or the new one nobody can tell, and it works.
+			failed = append(failed, durable(layout, is))
+			alone = append(alone, name)
 			continue
 		}
 		why := r.check(layout, was)
@@ -184,8 +192,11 @@ func (r *run) settle(layout pki.Layout, snap Snapshot, certificates []string) (f
 	}
 	found = fmt.Sprintf("%d of the %d certificates it had begun to renew are new and valid%s, %d were put back%s",
 		len(kept), len(certificates), list(kept), len(back), list(back))
+	if len(alone) > 0 {
+		found += fmt.Sprintf(", %d are valid and of these there is no good copy to compare them with%s", len(alone), list(alone))
+	}
 	if len(lost) > 0 {
-		found += fmt.Sprintf(", of %d there is no good copy%s", len(lost), list(lost))
+		found += fmt.Sprintf(", %d cannot be used and there is no good copy%s", len(lost), list(lost))
 	}
 	return found, errors.Join(failed...)
 }
@@ -204,6 +215,20 @@ func (r *run) keep(layout pki.Layout, certificate string) error {
 	}
 	if err := errors.Join(failed...); err != nil {
 		return fmt.Errorf("%s is as it was, but not surely on disk: %w", certificate, err)
+	}
+	return nil
+}
+
+// durable returns when the files of a certificate are on disk.
+func durable(layout pki.Layout, c pki.Certificate) error {
+	var failed []error
+	for _, file := range []string{c.Path, keyFile(c)} {
+		if file != "" {
+			failed = append(failed, syncFile(layout.Resolve(file)))
+		}
+	}
+	if err := errors.Join(failed...); err != nil {
+		return fmt.Errorf("%s is valid, but not surely on disk: %w", c.Name, err)
 	}
 	return nil
 }

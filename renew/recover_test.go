@@ -192,7 +192,7 @@ func TestRecoverWithoutSnapshot(t *testing.T) {
 				t.Fatal(err)
 			}
 			runs, _ := n.State.History()
-			if len(runs) != 1 || !strings.Contains(runs[0].Error, "there is no good copy (apiserver)") {
+			if len(runs) != 1 || !strings.Contains(runs[0].Error, "1 cannot be used and there is no good copy (apiserver)") {
 				t.Errorf("history %+v does not say so", runs)
 			}
 			_, look, err := n.Act(t.Context(), renew.Wish{}, "timer")

@@ -164,7 +164,11 @@ func (r *run) stop(ctx context.Context, c Component) error {
 		// A runtime that is being restarted is back in a second; a run that ends here
 		// leaves a component that is stale.
 		r.alive()
-		time.Sleep(stopAgain)
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("stop %s: %w: %w", c.Name, ctx.Err(), err)
+		case <-time.After(stopAgain):
+		}
 		stopped, err = r.Containers.Stop(ctx, c, grace)
 	}
 	if err != nil {

@@ -139,7 +139,7 @@ func (r *run) restore(o Observation, snap Snapshot, changes []Difference) error 
 			return errors.Join(err, r.putBack(layout, d.Certificate, "it could not be restored", false))
 		}
 		r.renewed = append(r.renewed, d.Certificate)
-		r.log.Info("certificate restored", event(EventPutBack), zap.String("certificate", d.Certificate), zap.String("snapshot", snap.ID))
+		r.log.Info("certificate restored", event(EventRestored), zap.String("certificate", d.Certificate), zap.String("snapshot", snap.ID))
 	}
 	return nil
 }

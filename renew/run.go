@@ -40,6 +40,8 @@ type run struct {
 	replaced []renewal
 	// owes says that a certificate is still to be put back.
 	owes bool
+	// again says that this ends a run that could not be ended before, which was said then.
+	again bool
 }
 
 // Act carries out what is to be done now: it takes the node's lock, looks, and, if
@@ -252,7 +254,11 @@ func (r *run) putBack(layout pki.Layout, certificate, why string, loaded bool) e
 	if err != nil {
 		r.owes = r.owes || !errors.Is(err, errNoCopy) // without a copy it is for a person
 		err = fmt.Errorf("%s could not be put back from snapshot %s: %w", certificate, r.snapshot.ID, err)
-		r.log.Error("certificate could not be put back", event(EventPutBack), zap.String("certificate", certificate), zap.Error(err))
+		log := r.log.Error
+		if r.again {
+			log = r.log.Debug // the journal has it from the first time
+		}
+		log("certificate could not be put back", event(EventPutBackFailed), zap.String("certificate", certificate), zap.Error(err))
 	} else {
 		r.log.Warn("certificate put back as it was", event(EventPutBack), zap.String("certificate", certificate),
 			zap.String("snapshot", r.snapshot.ID), zap.String("reason", why))

@@ -214,6 +214,15 @@ func (s Snapshot) of(certificate string) []Copied {
 	return slices.DeleteFunc(slices.Clone(s.Files), func(f Copied) bool { return f.Certificate != certificate })
 }
 
+// has says whether there is a good copy of every file of a certificate.
+func (s Snapshot) has(certificate string) bool {
+	copies := s.of(certificate)
+	return len(copies) > 0 && !slices.ContainsFunc(copies, func(f Copied) bool {
+		_, err := s.content(f)
+		return err != nil
+	})
+}
+
 // certificates reads the copies as the certificates they were.
 func (s Snapshot) certificates(layout pki.Layout) []pki.Certificate {
 	layout.Root = s.dir
