@@ -47,3 +47,11 @@ func (n *Node) Hang(release chan struct{}) (started chan struct{}) {
 	n.aside(func() { close(started); <-release })
 	return started
 }
+
+// Usable is why a component is not to be restarted.
+var Usable = usable
+
+// Unproven is what a run with these renewals, and a policy, waits for after its restarts.
+func Unproven(o Observation, policy Policy, renewed, restarted []string) []string {
+	return (&run{Node: &Node{Policy: policy}, renewed: renewed}).unproven(o, restarted)
+}
