@@ -22,7 +22,7 @@ func TestAuto(t *testing.T) {
 	names := slices.Sorted(maps.Keys(story.CertificateFiles))
 	n.Age(t, names...)
 	before := n.Observe(t)
-	poll := n.PollAPI(t.Context(), 10*time.Millisecond)
+	poll := n.PollRequests(t.Context(), 10*time.Millisecond)
 	n.Start(t)
 	n.AwaitDone(t, 2*time.Minute)
 	available := poll.Stop()

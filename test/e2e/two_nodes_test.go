@@ -37,9 +37,11 @@ func TestJoinedNode(t *testing.T) {
 // comesDue demands that a node with a peer restarts one component after the other, and
 // says nothing of the file that it does not have.
 func comesDue(t *testing.T, first *controlplane.Node, n *node, due []string) {
+	n.MustRun(t, "systemctl", "stop", "kubecertd") // or it begins before all are aged
 	before := n.Observe(t)
 	poll := first.PollAPI(t.Context(), 10*time.Millisecond)
 	n.Age(t, due...)
+	n.Start(t)
 	n.AwaitDone(t, 2*time.Minute)
 	t.Logf("the API of the other node was %s", poll.Stop())
 	story.Eventually(t, 30*time.Second, n.Settled)

@@ -13,8 +13,13 @@ import (
 	"time"
 )
 
-// pollTimeout ends a probe that gets no answer; it counts as not available.
-const pollTimeout = time.Second
+// What ends a probe that gets no answer, which counts as not available then: how long
+// the API is away is measured to a second; whether a request fails at all is asked with the
+// patience of a client on a machine that has other things to do.
+const (
+	pollTimeout = time.Second
+	Patience    = 10 * time.Second
+)
 
 // Window is a time in which the API did not answer that it was ready.
 type Window struct {
@@ -23,6 +28,8 @@ type Window struct {
 	// End is when the first one that went well again was answered, or when
 	// the polling stopped.
 	End time.Time
+	// Err is what went wrong first.
+	Err error
 }
 
 // Duration is the length of the window.
@@ -55,7 +62,7 @@ func (a Availability) Longest() time.Duration {
 func (a Availability) String() string {
 	var windows []string
 	for _, w := range a.Windows {
-		windows = append(windows, w.Duration().Round(time.Millisecond).String())
+		windows = append(windows, fmt.Sprintf("%s: %v", w.Duration().Round(time.Millisecond), w.Err))
 	}
 	if len(windows) == 0 {
 		return fmt.Sprintf("always available in %d probes", a.Probes)
@@ -73,12 +80,12 @@ type Poll struct {
 
 // PollAPI starts to ask https://address/readyz every interval, each time on a
 // new connection, until Stop or until ctx ends. One probe at a time is under
-// way.
-func PollAPI(ctx context.Context, address string, interval time.Duration) *Poll {
+// way, and may take as long as the timeout.
+func PollAPI(ctx context.Context, address string, interval, timeout time.Duration) *Poll {
 	ctx, stop := context.WithCancel(ctx)
 	p := &Poll{stop: stop}
 	client := &http.Client{
-		Timeout: pollTimeout,
+		Timeout: timeout,
 		Transport: &http.Transport{
 			DialContext:       (&net.Dialer{}).DialContext,
 			DisableKeepAlives: true,
@@ -94,7 +101,12 @@ func PollAPI(ctx context.Context, address string, interval time.Duration) *Poll 
 
 // PollAPI polls the API server of this node, see the function of this name.
 func (n *Node) PollAPI(ctx context.Context, interval time.Duration) *Poll {
-	return PollAPI(ctx, net.JoinHostPort(n.Address(), "6443"), interval)
+	return PollAPI(ctx, net.JoinHostPort(n.Address(), "6443"), interval, pollTimeout)
+}
+
+// PollRequests is PollAPI with the patience of a client.
+func (n *Node) PollRequests(ctx context.Context, interval time.Duration) *Poll {
+	return PollAPI(ctx, net.JoinHostPort(n.Address(), "6443"), interval, Patience)
 }
 
 // Stop ends the polling and returns what it has seen.
@@ -117,7 +129,7 @@ func (p *Poll) run(ctx context.Context, interval time.Duration, ready func() err
 		p.seen.Probes++
 		switch {
 		case err != nil && away == nil:
-			away = &Window{Start: asked}
+			away = &Window{Start: asked, Err: err}
 		case err == nil && away != nil:
 			away.End = time.Now()
 			p.seen.Windows = append(p.seen.Windows, *away)

@@ -36,7 +36,7 @@ func TestPollAPIReportsWindows(t *testing.T) {
 		}
 	}
 
-	poll := controlplane.PollAPI(t.Context(), strings.TrimPrefix(server.URL, "https://"), time.Millisecond)
+	poll := controlplane.PollAPI(t.Context(), strings.TrimPrefix(server.URL, "https://"), time.Millisecond, time.Second)
 	waitFor(3)
 	for range 2 {
 		away.Store(true)
@@ -74,7 +74,7 @@ func TestPollAPIThatNeverAnswers(t *testing.T) {
 	address := strings.TrimPrefix(server.URL, "https://")
 	server.Close()
 	began := time.Now()
-	poll := controlplane.PollAPI(t.Context(), address, time.Millisecond)
+	poll := controlplane.PollAPI(t.Context(), address, time.Millisecond, time.Second)
 	<-time.After(50 * time.Millisecond)
 	got := poll.Stop()
 	if len(got.Windows) != 1 || got.Total() <= 0 || got.Total() > time.Since(began) {
