@@ -13,6 +13,7 @@ import (
 
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"github.com/kubecertd/kubecertd/renew"
 	"github.com/kubecertd/kubecertd/test/lab/controlplane"
 	"github.com/kubecertd/kubecertd/test/lab/machine"
 	"github.com/kubecertd/kubecertd/test/story"
@@ -104,12 +105,36 @@ func (b *bench) try(ctx context.Context, w way) (r result, err error) {
 	r.leaderless = leaderless(t.leaders.seen(), lives, t.began, ended)
 	if !loaded.IsZero() {
 		r.loaded = loaded.Sub(t.began)
-		// Whatever way it was: kubecertd itself finds nothing to do.
-		if err := (&story.Node{Node: b.node}).Settled(); err != nil {
+		if err := b.proven(); err != nil {
 			return r, fmt.Errorf("afterwards: %w", err)
 		}
 	}
 	return r, t.signals(ctx, &r)
+}
+
+// proven asks kubecertd whether every component in a static pod has loaded what is on
+// disk, whatever way was gone. Only kubecertd restarts the kubelet, which keeps
+// connections of the API server's old client certificate.
+func (b *bench) proven() error {
+	status, err := (&story.Node{Node: b.node}).Status()
+	if err != nil {
+		return err
+	}
+	seen := 0
+	for _, c := range status.Certificates {
+		for _, p := range c.Holders {
+			if !slices.Contains(story.Pods, p.Component) {
+				continue
+			}
+			if seen++; p.Verdict != renew.Loaded {
+				return fmt.Errorf("%s of %s is %s: %s", p.Certificate, p.Component, p.Verdict, p.Evidence)
+			}
+		}
+	}
+	if seen == 0 {
+		return errors.New("status shows no holders")
+	}
+	return nil
 }
 
 // prepare makes the node as it is before every trial: nothing of kubecertd runs, all
