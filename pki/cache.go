@@ -17,8 +17,9 @@ import (
 // ones, so that what was read within settled of a change is not believed the next time.
 // Git has the same rule for its index (git: Documentation/technical/racy-git.adoc).
 type Cache struct {
-	mu    sync.Mutex
-	files map[string]remembered
+	mu        sync.Mutex
+	files     map[string]remembered
+	manifests map[string]parsed // by name of the file
 	// read counts the files that were read, and not remembered.
 	read int
 	// now is the clock by which the kernel dates files, and no other.
@@ -30,7 +31,9 @@ type Cache struct {
 const settled = 3 * time.Second
 
 // NewCache makes an empty cache.
-func NewCache() *Cache { return &Cache{files: map[string]remembered{}, now: time.Now} }
+func NewCache() *Cache {
+	return &Cache{files: map[string]remembered{}, manifests: map[string]parsed{}, now: time.Now}
+}
 
 // Read is how many files were read since the cache was made, each reading counted.
 func (c *Cache) Read() int {
@@ -95,6 +98,38 @@ func (c *Cache) file(name, place string) (*found, watchedID, error) {
 		c.mu.Unlock()
 	}
 	return f, now.watchedID, nil
+}
+
+// parsed is a manifest and the content that it was parsed from.
+type parsed struct {
+	content  string
+	manifest Manifest
+}
+
+// manyManifests is when those of files long gone are forgotten.
+const manyManifests = 100
+
+// manifest is what parseManifest says. Manifests are read several times in a look, and
+// to parse them is the largest part of a look at a node of its own; they are small enough
+// for their contents to be compared.
+func (c *Cache) manifest(name string, content []byte) (Manifest, error) {
+	if c == nil {
+		return parseManifest(content)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if known, here := c.manifests[name]; here && known.content == string(content) {
+		return known.manifest, nil
+	}
+	m, err := parseManifest(content)
+	if err != nil {
+		return m, err
+	}
+	if len(c.manifests) >= manyManifests {
+		clear(c.manifests)
+	}
+	c.manifests[name] = parsed{string(content), m}
+	return m, nil
 }
 
 // forget drops what was not asked for since it was last called: files that are gone, or

@@ -185,3 +185,29 @@ func (s shelf) all(b *testing.B, count int) {
 		b.Fatalf("%d certificates, want %d; the first is %s", len(list), count, list[0].Name)
 	}
 }
+
+// A manifest is parsed once for each content it has: a remembered one is neither what
+// was there before nor what cannot be read now, and costs a fraction of parsing it.
+func TestRememberedManifests(t *testing.T) {
+	n := pkitest.New(t, now)
+	cache := pki.NewCache()
+	locate := func() (pki.Layout, []error) { return pki.Locate(pki.Options{Root: n.Root, Cache: cache}) }
+	locate()
+	edit(t, n, apiserver, "--secure-port=6443", "--secure-port=7443")
+	for range 2 {
+		if l, _ := locate(); !strings.HasSuffix(l.Address("kube-apiserver"), ":7443") {
+			t.Errorf("kube-apiserver is at %s, want port 7443", l.Address("kube-apiserver"))
+		}
+	}
+	again := testing.AllocsPerRun(10, func() { locate() })
+	anew := testing.AllocsPerRun(10, func() { pki.Locate(pki.Options{Root: n.Root}) })
+	if again > anew/2 {
+		t.Errorf("%.0f allocations with what was remembered, %.0f without", again, anew)
+	}
+	n.Write(apiserver, "no: [manifest")
+	for range 2 {
+		if _, problems := locate(); len(problems) == 0 {
+			t.Error("a manifest that cannot be parsed is no problem")
+		}
+	}
+}

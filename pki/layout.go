@@ -158,7 +158,7 @@ func (l *Layout) readManifest(name string, taken map[string]string) error {
 	if err != nil {
 		return err
 	}
-	m, err := parseManifest(content)
+	m, err := l.cache.manifest(name, content)
 	if err != nil {
 		return err
 	}
