@@ -93,6 +93,8 @@ func (b *bench) idleDaemon(ctx context.Context) (*idle, error) {
 	}
 	i.Look = (last - later) / countedLooks
 	i.Day = time.Duration(float64(i.Quiet)*float64(24*time.Hour)/float64(i.Watched)) + looksADay*i.Look
+	b.out.Printf("idle: %.1f MiB resident, woken %d times in %s, %s of CPU, %s for a look, %s a day",
+		i.Resident, i.Wakes, i.Watched, i.Quiet, i.Look, i.Day)
 	_, err = node.Run(ctx, "sh", "-c", "systemctl stop kubecertd && rm /etc/kubernetes/pki/bench-*")
 	return i, err
 }

@@ -47,6 +47,7 @@ func (b *bench) look(ctx context.Context, times int, command ...string) (look, e
 	if err := json.Unmarshal([]byte(result.Stdout), &l.measurement); err != nil {
 		return look{}, fmt.Errorf("measurement of %s: %w", l.Command, err)
 	}
+	b.out.Printf("%s: %s, %.0f MiB", l.Command, l.Median, l.MiB())
 	return l, nil
 }
 
