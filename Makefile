@@ -55,8 +55,8 @@ lab-down: ## Take it away again
 demo: deps deb ## Show the main job on a real control plane, step by step
 	go run ./test/demo -deb 'dist/*_$(ARCH).deb'
 
-bench: deps deb ## Measure against what kubecertd replaces
-	go run ./test/bench -deb 'dist/*_$(ARCH).deb'
+bench: deps deb ## Measure against what kubecertd replaces; writes docs/benchmarks.md
+	go run ./test/bench -deb 'dist/*_$(ARCH).deb' -write docs/benchmarks.md
 
 soak: deps ## Unit tests twenty times under the race detector, every power cut, and the whole fault matrix
 	go test -race -short -count=20 -timeout 60m ./...

@@ -34,7 +34,7 @@ func main() {
 	b := &bench{out: progress.New(os.Stderr)}
 	deb := flag.String("deb", "", "package to measure (make bench builds it)")
 	only := flag.String("only", "", "parts, separated by commas, of: "+strings.Join(parts(), ", ")+"; all when empty")
-	write := flag.String("write", "", "file to write the page to, instead of printing it")
+	write := flag.String("write", "", "file to write the page to, beside printing it")
 	flag.IntVar(&b.repeat, "repeat", 5, "how often each way is gone")
 	flag.DurationVar(&b.idle, "idle", 10*time.Minute, "how long the idle daemon is watched")
 	flag.Parse()
@@ -122,11 +122,10 @@ func (b *bench) run(ctx context.Context, deb, only, write string) (err error) {
 	if err := p.render(&text); err != nil {
 		return err
 	}
-	if write != "" {
-		return os.WriteFile(write, text.Bytes(), 0o644)
+	if _, err := os.Stdout.Write(text.Bytes()); err != nil || write == "" {
+		return err
 	}
-	_, err = os.Stdout.Write(text.Bytes())
-	return err
+	return os.WriteFile(write, text.Bytes(), 0o644)
 }
 
 // measure measures everything that is wanted.
