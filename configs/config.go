@@ -45,6 +45,8 @@ type Renew struct {
 	Kubeadm string `mapstructure:"kubeadm"`
 	// Timeout is the deadline of one `kubeadm certs renew NAME`.
 	Timeout time.Duration `mapstructure:"timeout"`
+	// Copies are paths and patterns of kubeconfigs into which admin.conf was copied.
+	Copies List `mapstructure:"copies"`
 }
 
 // Check says when the daemon looks.

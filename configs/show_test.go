@@ -19,6 +19,7 @@ func TestYAMLIsReadBack(t *testing.T) {
 	changed.Check.Settle = 1500 * time.Millisecond
 	changed.Paths.Root = "/mnt/#1"
 	changed.Kubelet.Unit = "true.service"
+	changed.Renew.Copies = configs.List{"/home/*/.kube/config"}
 	changed.Watch.Files = configs.List{"/etc/ssl/a, b.pem", "/srv/*/tls.crt", "/etc/haproxy"}
 	for name, want := range map[string]configs.Config{"default": configs.Default(), "changed": changed} {
 		content, err := want.YAML()
@@ -50,6 +51,7 @@ func TestYAMLWithOrigins(t *testing.T) {
   before: 30d, 33% # default
   kubeadm: kubeadm # default
   timeout: 1m # default
+  copies: [] # default
 check:
   interval: 2h # --check-interval
   retry: 30s # FILE:2

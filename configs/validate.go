@@ -23,6 +23,8 @@ func (c Config) Validate() error {
 	p.program("renew.kubeadm", c.Renew.Kubeadm)
 	p.between("renew.timeout", c.Renew.Timeout, time.Second, silent)
 
+	p.paths("renew.copies", c.Renew.Copies)
+
 	p.between("check.interval", c.Check.Interval, time.Second, day)
 	p.between("check.retry", c.Check.Retry, time.Second, day)
 	p.between("check.retryLimit", c.Check.RetryLimit, time.Second, 7*day)

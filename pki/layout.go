@@ -30,6 +30,8 @@ type Options struct {
 	// Cache remembers what they held, from one Layout to the next; nil remembers
 	// nothing.
 	Cache *Cache
+	// Copies are paths and patterns of kubeconfigs that may be copies of admin.conf.
+	Copies []string
 }
 
 // Layout says where the certificates of one node lie and where they are served.
@@ -53,6 +55,7 @@ type Layout struct {
 	sources []source
 	watch   []string
 	cache   *Cache
+	copies  []string
 }
 
 // kubeletConfig is what matters here of a KubeletConfiguration (kubelet.config.k8s.io/v1beta1).
@@ -77,6 +80,7 @@ func Locate(o Options) (Layout, []error) {
 		Manifests:     map[string]Manifest{},
 		watch:         o.Watch,
 		cache:         o.Cache,
+		copies:        o.Copies,
 	}
 	l.KubeletConfig = path.Join(l.KubeletDir, "config.yaml")
 	l.KubeletKubeconfig = path.Join(l.KubernetesDir, "kubelet.conf")

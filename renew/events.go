@@ -29,6 +29,10 @@ const (
 	EventRepaired = "c48b61502305404894a67ffb8578b490"
 	// EventPreflight: a new credential was refused, or could not be tried.
 	EventPreflight = "1667a36d874748189c5db407c45ed1c8"
+	// EventCopied: a copy of admin.conf has the new certificate.
+	EventCopied = "86aa33889a064909a5320804736e25df"
+	// EventCopyFailed: a copy of admin.conf could not be given the new certificate.
+	EventCopyFailed = "930584e66c57465f971636ea94506ed3"
 	// EventLeaseReleased: the leader lease of a stopped component was given up for it.
 	EventLeaseReleased = "5e1309a96ad64d8ab07d19f300d4152e"
 	// EventEscalated: a component that did not come back is helped.

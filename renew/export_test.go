@@ -55,3 +55,28 @@ var Usable = usable
 func Unproven(o Observation, policy Policy, renewed, restarted []string) []string {
 	return (&run{Node: &Node{Policy: policy}, renewed: renewed}).unproven(o, restarted)
 }
+
+// Rewrite replaces one credential in a kubeconfig by another.
+func Rewrite(content []byte, old, certificate, key string) ([]byte, []string, error) {
+	return fresh{old: {certificate, key}}.apply(content)
+}
+
+// Checksum is a SHA-256.
+func Checksum(content []byte) string { return checksum(content) }
+
+// ReplaceAt replaces a file as a copy of admin.conf is; meanwhile is called after the
+// file was read.
+func ReplaceAt(root, name string, content []byte, meanwhile func()) error {
+	p, err := openPlace(root, name)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	if _, err := p.read(); err != nil {
+		return err
+	}
+	if meanwhile != nil {
+		meanwhile()
+	}
+	return p.replace(content)
+}

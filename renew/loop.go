@@ -191,7 +191,7 @@ func (l *Loop) say(seen Look, trigger string) {
 		l.notice(p.What + ": " + p.Err)
 	}
 	summary := status(seen)
-	finding := withoutDigits(fmt.Sprint(names(plan.Renew), components(plan.Restart), plan.Blocked)) + plan.Next.String()
+	finding := withoutDigits(fmt.Sprint(names(plan.Renew), components(plan.Restart), plan.Copies, plan.Blocked)) + plan.Next.String()
 	if plan.Paused != nil {
 		finding += plan.Paused.String()
 	}
@@ -217,6 +217,9 @@ func (l *Loop) say(seen Look, trigger string) {
 		}
 		for _, r := range plan.Restart {
 			log.Info("component is to be restarted", event(EventPlanned), zap.String("component", r.Component), zap.String("reason", r.Reason))
+		}
+		for _, c := range plan.Copies {
+			log.Info("copy is to be refreshed", event(EventPlanned), zap.String("path", c.Path), zap.String("certificate", c.Certificate), zap.String("reason", c.Reason))
 		}
 	default:
 		log.Info("nothing due", append(fields, event(EventLooked), zap.Time("next", plan.Next), zap.String("next_reason", plan.NextReason))...)
@@ -283,6 +286,8 @@ func status(seen Look) string {
 		return fmt.Sprintf("%d to renew: %s; %s", len(plan.Renew), strings.Join(names(plan.Renew), ", "), text)
 	case len(plan.Restart) > 0:
 		return fmt.Sprintf("to restart: %s; %s", strings.Join(components(plan.Restart), ", "), text)
+	case len(plan.Copies) > 0:
+		return fmt.Sprintf("%d copies to refresh; %s", len(plan.Copies), text)
 	case !plan.Next.IsZero():
 		return fmt.Sprintf("nothing due until %s; %s", plan.Next.UTC().Format(pki.TimeLayout), text)
 	default:

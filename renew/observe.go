@@ -41,6 +41,11 @@ type Observation struct {
 	Contents map[string][]Content `json:"-"`
 	// Others are the static pods, besides kubeadm's, that see certificates of ours.
 	Others []pki.Holder `json:"others,omitempty"`
+	// Copies are the kubeconfigs that may be copies of admin.conf. Before is which
+	// certificates were in it by the snapshots, by SHA-256; it is only known when a copy
+	// holds something else than what is there now.
+	Copies []SeenCopy        `json:"copies,omitempty"`
+	Before map[string]string `json:"-"`
 	// Paused is the pause that is in force; nil when there is none.
 	Paused *Pause `json:"paused,omitempty"`
 	// Busy is what else is at work on the host.
@@ -113,6 +118,7 @@ func (n *Node) ObserveDisk(now time.Time) Observation {
 		o.Problems = append(o.Problems, Problem{problemPaths, p.Error()})
 	}
 	n.observeWatched(&o)
+	n.observeCopies(&o)
 	return o
 }
 
@@ -121,6 +127,7 @@ func (n *Node) ObserveDisk(now time.Time) Observation {
 func (n *Node) Observe(ctx context.Context, now time.Time) Observation {
 	o := n.observe(ctx, now)
 	n.observeWatched(&o)
+	n.observeCopies(&o)
 	return o
 }
 

@@ -15,6 +15,8 @@ type Plan struct {
 	At      time.Time `json:"at"`
 	Renew   []Renewal `json:"renew"`
 	Restart []Restart `json:"restart"`
+	// Copies are the copies of admin.conf to be refreshed.
+	Copies []Refresh `json:"copies,omitempty"`
 	// Blocked are the gates that are closed. While there is one, nothing of the
 	// plan is carried out.
 	Blocked []Gate `json:"blocked"`
@@ -76,7 +78,10 @@ func (w Wish) any() bool { return w.All || len(w.Names) > 0 }
 func (w Wish) wants(name string) bool { return w.All || slices.Contains(w.Names, name) }
 
 // Work says whether the plan holds anything to do.
-func (p Plan) Work() bool { return len(p.Renew)+len(p.Restart) > 0 }
+func (p Plan) Work() bool { return p.certificates() || len(p.Copies) > 0 }
+
+// certificates says whether it renews or restarts anything.
+func (p Plan) certificates() bool { return len(p.Renew)+len(p.Restart) > 0 }
 
 // Decide says what would be done now about what was observed. It is a pure
 // function: the gates that only the node can answer for are added by Node.Plan.
@@ -143,8 +148,12 @@ func Decide(o Observation, policy Policy, wish Wish) Plan {
 		}
 		p.Restart = append(p.Restart, Restart{name, reason})
 	}
-	if p.Work() {
+	decideCopies(o, policy, &p)
+	switch {
+	case p.certificates():
 		p.Blocked = append(p.Blocked, gates(o, p)...)
+	case p.Work():
+		p.Blocked = append(p.Blocked, excluded(o.Paused, o.Busy)...)
 	}
 	p.KubeletFirst = remembered(o, components(p.Restart))
 	for _, proof := range proofs {

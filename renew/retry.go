@@ -102,7 +102,7 @@ func (run Run) results() map[string]Entry {
 	results := map[string]Entry{}
 	for _, e := range run.Entries {
 		switch {
-		case strings.HasPrefix(e.Step, "renew "), strings.HasPrefix(e.Step, "restart "):
+		case strings.HasPrefix(e.Step, "renew "), strings.HasPrefix(e.Step, "restart "), strings.HasPrefix(e.Step, "copy "):
 			if e.Event == "begin" {
 				e.Error = "it was cut off"
 			}

@@ -83,7 +83,12 @@ func (n *Node) carryOut(ctx context.Context, trigger string, plan Plan, change f
 	began := n.Now()
 	r.log.Info("run started", event(EventRunStarted), zap.String("trigger", trigger),
 		zap.Strings("renew", names(plan.Renew)), zap.Strings("restart", components(plan.Restart)))
-	err = r.carry(ctx, change)
+	if plan.certificates() || len(plan.Copies) == 0 {
+		err = r.carry(ctx, change)
+	}
+	if ctx.Err() == nil && !r.owes && len(plan.Copies) > 0 {
+		r.refreshCopies()
+	}
 	// The record is closed before the journal says how the run ended: whoever reads that
 	// finds it in the history.
 	var closing error

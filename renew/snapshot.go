@@ -109,6 +109,20 @@ func (s State) snapshot(id string, now time.Time, layout pki.Layout, certificate
 // names the file that is damaged; the snapshot is returned with it as far as it
 // could be read.
 func (s State) Snapshot(id string) (Snapshot, error) {
+	snap, err := s.manifest(id)
+	if err != nil {
+		return snap, err
+	}
+	for _, f := range snap.Files {
+		if _, err := snap.content(f); err != nil {
+			return snap, err
+		}
+	}
+	return snap, nil
+}
+
+// manifest reads what a snapshot holds, without its copies.
+func (s State) manifest(id string) (Snapshot, error) {
 	if id == "" || id != filepath.Base(id) || strings.HasPrefix(id, ".") {
 		return Snapshot{}, fmt.Errorf("%q is no id of a snapshot", id)
 	}
@@ -122,11 +136,6 @@ func (s State) Snapshot(id string) (Snapshot, error) {
 		return Snapshot{ID: id}, fmt.Errorf("snapshot %s: %s: %w", id, filepath.Join(dir, manifestName), err)
 	}
 	snap.ID, snap.dir = id, dir
-	for _, f := range snap.Files {
-		if _, err := snap.content(f); err != nil {
-			return snap, err
-		}
-	}
 	return snap, nil
 }
 

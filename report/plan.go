@@ -35,6 +35,12 @@ func WritePlan(w io.Writer, p renew.Plan) {
 			fmt.Fprintln(w, "  (no other member shares this etcd: etcd and kube-apiserver go down together, which is the shortest outage)")
 		}
 	}
+	if len(p.Copies) > 0 {
+		fmt.Fprintln(w, "Refresh copies:")
+		for _, c := range p.Copies {
+			fmt.Fprintf(w, "  %-26s %s\n", c.Path, c.Reason)
+		}
+	}
 	if len(p.Blocked) > 0 {
 		fmt.Fprintln(w, "Blocked; nothing is touched until these are open:")
 		for _, g := range p.Blocked {

@@ -23,6 +23,8 @@ type Status struct {
 	Paused *renew.Pause `json:"paused,omitempty"`
 	// Busy is what else is at work on the host, and waited for.
 	Busy []renew.Busy `json:"busy,omitempty"`
+	// Copies are the kubeconfigs that may be copies of admin.conf.
+	Copies []renew.CopyVerdict `json:"copies,omitempty"`
 	// Next is when the next certificate becomes due.
 	Next       time.Time `json:"next,omitzero"`
 	NextReason string    `json:"nextReason,omitempty"`
@@ -52,7 +54,7 @@ type Certificate struct {
 func NewStatus(look renew.Look, disk bool) Status {
 	o := look.Observation
 	s := Status{At: o.At, Components: o.Components, Problems: o.Problems, Disk: disk,
-		Paused: o.Paused, Busy: o.Busy,
+		Paused: o.Paused, Busy: o.Busy, Copies: o.Verdicts(),
 		Next: look.Plan.Next, NextReason: look.Plan.NextReason}
 	s.Certificates = make([]Certificate, 0, len(o.Certificates))
 	for i, c := range o.Certificates {
@@ -158,6 +160,11 @@ func (s Status) writeFooter(w io.Writer) {
 			if p.Verdict == renew.Stale {
 				fmt.Fprintf(w, "%s has not loaded %s: %s\n", p.Component, p.Certificate, p.Evidence)
 			}
+		}
+	}
+	for _, c := range s.Copies {
+		if c.State == renew.CopyStale || (c.Configured && c.State != renew.CopyCurrent) {
+			fmt.Fprintf(w, "%s: %s copy: %s\n", c.Path, c.State, c.Reason)
 		}
 	}
 	for _, p := range s.Problems {

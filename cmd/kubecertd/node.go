@@ -37,7 +37,8 @@ func newNode(c configs.Config, log *zap.Logger) *node {
 	cache := pki.NewCache()
 	locate := func() (pki.Layout, []error) {
 		return pki.Locate(pki.Options{Root: c.Paths.Root, KubernetesDir: c.Paths.Kubernetes,
-			CertificatesDir: c.Paths.Certificates, KubeletDir: c.Paths.Kubelet, Watch: c.Watch.Files, Cache: cache})
+			CertificatesDir: c.Paths.Certificates, KubeletDir: c.Paths.Kubelet, Watch: c.Watch.Files, Cache: cache,
+			Copies: c.Renew.Copies})
 	}
 	n := &node{
 		pods:     &staticPods{root: c.Paths.Root, endpoint: c.Runtime.Endpoint, log: log.Named("runtime")},
