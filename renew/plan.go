@@ -106,7 +106,10 @@ func Decide(o Observation, policy Policy, wish Wish) Plan {
 		case d.At.After(o.At) && (p.Next.IsZero() || d.At.Before(p.Next)):
 			p.Next, p.NextReason = d.At, c.Name+" becomes due"
 		case !d.Alarm.IsZero() && (p.Next.IsZero() || d.Alarm.Before(p.Next)):
-			p.Next, p.NextReason = d.Alarm, c.Name+" is alarmed"
+			p.Next, p.NextReason = d.Alarm, c.Name+" becomes due"
+			if d.State == pki.Due {
+				p.NextReason = c.Name + " expires"
+			}
 		}
 		if w := worn(o, policy, c); w.worn() {
 			if !w.until.IsZero() && (p.Next.IsZero() || w.until.Before(p.Next)) {

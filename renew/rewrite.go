@@ -11,6 +11,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 
@@ -195,7 +196,7 @@ func inPlace(content []byte, edits []edit) ([]byte, bool) {
 		line := lines[e.node.Line-1]
 		at := 0 // columns count characters
 		for range e.node.Column - 1 {
-			_, size := firstRune(line[at:])
+			_, size := utf8.DecodeRuneInString(line[at:])
 			at += size
 		}
 		for _, quote := range []string{"", `"`, "'"} {
@@ -215,17 +216,6 @@ func inPlace(content []byte, edits []edit) ([]byte, bool) {
 		result = slices.Replace(result, s.from, s.to, []byte(s.value)...)
 	}
 	return result, true
-}
-
-// firstRune is the first character of a text, and its length in bytes.
-func firstRune(text string) (rune, int) {
-	for i, r := range text {
-		if i > 0 {
-			break
-		}
-		return r, len(string(r))
-	}
-	return 0, 0
 }
 
 // valueOf is the value of a key in a mapping; nil when there is none.

@@ -181,6 +181,9 @@ func (s Status) writeFooter(w io.Writer) {
 
 // loaded is the last column: who has, or has not, taken up what is on disk.
 func (s Status) loaded(c Certificate) string {
+	if c.Watched {
+		return "-"
+	}
 	if s.Disk {
 		return "not asked"
 	}

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/kubecertd/kubecertd/pki"
 	"github.com/kubecertd/kubecertd/renew"
 	"github.com/kubecertd/kubecertd/test/story"
@@ -48,7 +50,10 @@ cp /etc/kubernetes/pki/etcd/healthcheck-client.crt /opt/e2e/watched/site.pem`)
 	if n.Read(t, "/home/bob/.kube/config") != foreign || n.Read(t, "/opt/e2e/watched/site.pem") != watched {
 		t.Error("what is not ours was touched")
 	}
-	n.Untouched(t, before) // nothing holds these two
+	after := n.Observe(t)
+	if diff := cmp.Diff(before.Containers, after.Containers); diff != "" || after.Kubelet != before.Kubelet {
+		t.Errorf("something was restarted for what nothing holds:\n%s", diff)
+	}
 	if got := story.Values(n.Events(t, renew.EventCopied), "PATH"); len(got) != 2 {
 		t.Errorf("the journal tells of copies at %v", got)
 	}
