@@ -80,3 +80,13 @@ func ReplaceAt(root, name string, content []byte, meanwhile func()) error {
 	}
 	return p.replace(content)
 }
+
+// WatchWith replaces what adds a directory to inotify.
+func (w *Watcher) WatchWith(add func(directory string) error) { w.add = add }
+
+// ShortNoise shortens how long files may go on changing before they are looked at.
+func ShortNoise(t *testing.T, d time.Duration) {
+	was := longest
+	longest = d
+	t.Cleanup(func() { longest = was })
+}

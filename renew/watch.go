@@ -19,6 +19,7 @@ import (
 type Watcher struct {
 	wake    chan string
 	watcher *fsnotify.Watcher
+	add     func(directory string) error
 	settle  time.Duration
 	log     *zap.Logger
 	// unwatched is what was last said about directories that cannot be watched.
@@ -33,11 +34,11 @@ func NewWatcher(settle time.Duration, log *zap.Logger) (*Watcher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("file changes cannot be watched, the check interval alone finds them: %w", err)
 	}
-	return &Watcher{wake: make(chan string, 1), watcher: watcher, settle: settle, log: log}, nil
+	return &Watcher{wake: make(chan string, 1), watcher: watcher, add: watcher.Add, settle: settle, log: log}, nil
 }
 
 // longest is how long files may go on changing before they are looked at all the same.
-const longest = 30 * time.Second
+var longest = 30 * time.Second
 
 // Wake is what the loop waits on.
 func (w *Watcher) Wake() <-chan string { return w.wake }
@@ -111,7 +112,7 @@ func (w *Watcher) Watch(directories []string) {
 			continue
 		}
 		if !errors.Is(problem, syscall.ENOSPC) { // else no room for the others either
-			err := w.watcher.Add(dir)
+			err := w.add(dir)
 			if err == nil {
 				continue
 			}

@@ -6,10 +6,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/kubecertd/kubecertd/renew"
 )
@@ -102,4 +105,63 @@ func TestWatcherWaitsForDirectories(t *testing.T) {
 	w.Watch([]string{etc})
 	put(t, filepath.Join(pki, "ca.key"))
 	quiet(t, w)
+}
+
+// A host without inotify watches left is said once; the first directories, which are the
+// node's own, have what there is, and the others are watched once there is room.
+func TestWatchWithoutRoom(t *testing.T) {
+	core, logs := observer.New(zap.WarnLevel)
+	w, err := renew.NewWatcher(settle, zap.New(core))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tried []string
+	room := 1
+	w.WatchWith(func(dir string) error {
+		tried = append(tried, filepath.Base(dir))
+		if len(tried) > room {
+			return syscall.ENOSPC
+		}
+		return nil
+	})
+	var dirs []string
+	for _, name := range []string{"own", "b", "c", "d"} {
+		dir := filepath.Join(t.TempDir(), name)
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		dirs = append(dirs, dir)
+	}
+	w.Watch(dirs)
+	if diff := cmp.Diff([]string{"own", "b"}, tried); diff != "" {
+		t.Errorf("tried (-want +got)\n%s", diff)
+	}
+	tried = nil
+	w.Watch(dirs)
+	if said := logs.TakeAll(); len(said) != 1 || said[0].ContextMap()["directories"] != int64(3) {
+		t.Errorf("said %v, want once, of three directories", said)
+	}
+	tried, room = nil, 10
+	w.Watch(dirs)
+	if len(tried) != 4 || logs.Len() > 0 {
+		t.Errorf("with room for all, tried %v and said %v", tried, logs.All())
+	}
+}
+
+// A directory in which something is written all the time does not hide the others.
+func TestWatchNoise(t *testing.T) {
+	renew.ShortNoise(t, 5*settle)
+	dir := t.TempDir()
+	w := watch(t, dir)
+	deadline := time.After(20 * time.Second)
+	for {
+		put(t, filepath.Join(dir, "noise"))
+		select {
+		case <-w.Wake():
+			return
+		case <-deadline:
+			t.Fatal("not woken while files go on changing")
+		case <-time.After(settle / 4):
+		}
+	}
 }
