@@ -34,6 +34,7 @@ func (n *Node) Remember(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("cluster configuration (kube-system/kubeadm-config): %w", err)
 	}
+	content = append(header(layout.Read(n.Now()), "Remembered from the cluster (kube-system/kubeadm-config)"), content...)
 	if old, err := os.ReadFile(n.State.path(configurationFile)); err == nil && bytes.Equal(old, content) {
 		return nil
 	}
@@ -79,9 +80,27 @@ type clusterConfig struct {
 	content map[string]any
 }
 
-// configuration reads what was remembered.
+// configuration is what kubeadm is given: what was remembered, or what was rebuilt.
 func (n *Node) configuration() (clusterConfig, error) {
-	c := clusterConfig{Path: n.State.path(configurationFile), Algorithm: "RSA-2048", Validity: 365 * 24 * time.Hour}
+	layout, _ := n.Locate()
+	certificates := layout.Read(n.Now())
+	c, err := n.remembered(certificates)
+	if err == nil {
+		return c, nil
+	}
+	if rebuilt, impossible := n.readConfiguration(rebuiltFile, certificates); impossible == nil {
+		return rebuilt, nil
+	}
+	return c, err
+}
+
+// remembered reads what was remembered.
+func (n *Node) remembered(certificates []pki.Certificate) (clusterConfig, error) {
+	return n.readConfiguration(configurationFile, certificates)
+}
+
+func (n *Node) readConfiguration(name string, certificates []pki.Certificate) (clusterConfig, error) {
+	c := clusterConfig{Path: n.State.path(name), Algorithm: "RSA-2048", Validity: 365 * 24 * time.Hour}
 	content, err := os.ReadFile(c.Path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return c, errors.New("the cluster configuration is not known: it was never read from the API server")
@@ -91,6 +110,10 @@ func (n *Node) configuration() (clusterConfig, error) {
 	}
 	if _, err := pinned(content, ""); err != nil {
 		return c, fmt.Errorf("the remembered cluster configuration %s is damaged: %w", c.Path, err)
+	}
+	ca, _ := Observation{Certificates: certificates}.Certificate("ca")
+	if _, of := headed(content); of != "" && ca.SHA256 != "" && of != ca.SHA256 {
+		return c, fmt.Errorf("the remembered cluster configuration %s is of another cluster: its CA was %.12s…, and %s is %.12s…", c.Path, of, ca.Path, ca.SHA256)
 	}
 	var fields struct {
 		APIVersion   string          `json:"apiVersion"`

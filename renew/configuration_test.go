@@ -28,7 +28,8 @@ func TestCappedByItsCA(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			n := &Node{State: State{Dir: t.TempDir()}, Now: func() time.Time { return now }, Kubeadm: Kubeadm{Timeout: time.Minute}}
+			n := emptyNode(t, State{Dir: t.TempDir()})
+			n.Now, n.Kubeadm.Timeout = func() time.Time { return now }, time.Minute
 			if err := n.State.write(configurationFile, []byte(tt.configuration+"kind: ClusterConfiguration\nkubernetesVersion: v1.36.3\nclusterName: mine\n")); err != nil {
 				t.Fatal(err)
 			}
@@ -62,7 +63,7 @@ func TestConfigurationAlgorithm(t *testing.T) {
 		"apiVersion: kubeadm.k8s.io/v1beta3\nfeatureGates: {PublicKeysECDSA: true}\n":  "ECDSA-P256",
 		"apiVersion: kubeadm.k8s.io/v1beta3\nfeatureGates: {PublicKeysECDSA: false}\n": "RSA-2048",
 	} {
-		n := &Node{State: State{Dir: t.TempDir()}}
+		n := emptyNode(t, State{Dir: t.TempDir()})
 		if err := n.State.write(configurationFile, []byte(content+"kind: ClusterConfiguration\nkubernetesVersion: v1.36.3\n")); err != nil {
 			t.Fatal(err)
 		}

@@ -45,14 +45,12 @@ func (n *Node) gate(ctx context.Context, o Observation, p *Plan) {
 		p.close("shutdown", err, "what is to be done is found again after the next start")
 	}
 	if len(p.Renew) > 0 {
-		if _, err := n.Kubeadm.Version(ctx); err != nil {
+		version, err := n.Kubeadm.Version(ctx)
+		if err != nil {
 			p.close("kubeadm", err, "kubeadm renews the certificates; without it nothing is touched")
-		}
-		if err := n.Remember(ctx); err != nil {
-			if _, remembered := n.configuration(); remembered != nil {
-				p.close("cluster-configuration", fmt.Errorf("%w; %w", remembered, err),
-					"kubeadm would fall back to its own defaults: make the API server reachable once, or put the cluster's ClusterConfiguration into "+n.State.path(configurationFile))
-			}
+		} else if err := n.secureConfiguration(ctx, version); err != nil {
+			p.close("cluster-configuration", err,
+				"kubeadm would fall back to its own defaults: make the API server reachable once, or put the cluster's ClusterConfiguration into "+n.State.path(configurationFile))
 		}
 	}
 	if len(p.Renew) > 0 {

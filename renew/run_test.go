@@ -161,9 +161,12 @@ func TestRunStopsEarly(t *testing.T) {
 			blocked: true, err: []string{"cp2 (does not answer)", "quorum"},
 		},
 		{
-			name:    "the cluster configuration is not known",
-			damage:  func(n *fakeNode) { n.configuration = errors.New("connection refused") },
-			blocked: true, err: []string{"never read from the API server", "connection refused", "cluster-configuration.yaml"},
+			name: "the cluster configuration is not known",
+			damage: func(n *fakeNode) {
+				n.configuration = errors.New("connection refused")
+				n.files.Write("/etc/kubernetes/pki/apiserver.crt", "")
+			},
+			blocked: true, err: []string{"never read from the API server", "connection refused", "cannot be rebuilt", "apiserver.crt is invalid", "cluster-configuration.yaml"},
 		},
 		{
 			name: "etcd does not come back",
