@@ -42,9 +42,11 @@ type Holding struct {
 	Within time.Duration
 	// Served says that the component shows this certificate on a port, so that what
 	// it has loaded can be compared with what is on disk. For the others the start of
-	// the process is compared with the file, and Used says that the API server can be
-	// seen to use it as a client.
-	Served, Used bool
+	// the process is compared with the file.
+	Served bool
+	// Used says that the API server can be seen to use it as a client, and how often it
+	// is judged: perRequest or perConnection. See Use.
+	Used string
 	// Peer says that the component does not read the file, but keeps connections
 	// that were authenticated with it.
 	Peer bool
@@ -65,11 +67,11 @@ var Holdings = []Holding{
 		Source: "etcd: pkg/transport/listener.go, GetCertificate and GetClientCertificate (etcd#7829)"},
 	{Component: APIServer, Certificate: "apiserver", Since: "1.17", Served: true, Within: resync,
 		Source: "apiserver: server/dynamiccertificates/dynamic_serving_content.go (kubernetes#84200)"},
-	{Component: APIServer, Certificate: "apiserver-kubelet-client", Since: "1.18", Used: true,
+	{Component: APIServer, Certificate: "apiserver-kubelet-client", Since: "1.18", Used: perRequest,
 		Source: "client-go: transport/cert_rotation.go, every 5 minutes and at each handshake (kubernetes#79083)"},
-	{Component: APIServer, Certificate: "apiserver-etcd-client", Since: "1.17", Used: true,
+	{Component: APIServer, Certificate: "apiserver-etcd-client", Since: "1.17", Used: perConnection,
 		Source: "apiserver: storage/storagebackend/factory/etcd3.go, by etcd's client at each handshake; releases before 1.17 were not looked at"},
-	{Component: APIServer, Certificate: "front-proxy-client", Since: "1.19", Used: true,
+	{Component: APIServer, Certificate: "front-proxy-client", Since: "1.19", Used: perRequest,
 		Source: "kube-aggregator: apiserver/apiserver.go, aggregator-proxy-cert (kubernetes#92791)"},
 	{Component: ControllerManager, Certificate: "controller-manager.conf",
 		Source: "client-go: transport/transport.go, what is embedded in a kubeconfig is read once (kubernetes 1.36: cmd/kube-controller-manager/app/options/options.go)"},

@@ -28,6 +28,8 @@ func (c Clocks) booted() time.Time { return c.Wall.Add(-c.Up) }
 type Content struct {
 	SHA256 string // of the leaf
 	Since  time.Time
+	// NotAfter is its end; zero when it is not known.
+	NotAfter time.Time
 }
 
 // ledger remembers which certificates have been on disk and since when, so that what a
@@ -52,6 +54,8 @@ type ledgerEntry struct {
 	Up   time.Duration `json:"up"`
 	// Since is the same by the wall clock of then, for people and for later boots.
 	Since time.Time `json:"since"`
+	// NotAfter is the certificate's end.
+	NotAfter time.Time `json:"notAfter,omitzero"`
 }
 
 const (
@@ -172,7 +176,7 @@ func (l *ledger) add(certificates []pki.Certificate, now Clocks) (changed bool) 
 			}
 			up = min(up, now.Up)
 		}
-		known = append(known, ledgerEntry{SHA256: c.SHA256, Boot: now.Boot, Up: up, Since: now.booted().Add(up).UTC()})
+		known = append(known, ledgerEntry{SHA256: c.SHA256, Boot: now.Boot, Up: up, Since: now.booted().Add(up).UTC(), NotAfter: c.NotAfter})
 		l.Certificates[c.Name] = known[max(0, len(known)-keepContents):]
 		changed = true
 	}
@@ -194,7 +198,7 @@ func (l ledger) contents(now Clocks) map[string][]Content {
 					since = now.booted()
 				}
 			}
-			all[name] = append(all[name], Content{e.SHA256, since})
+			all[name] = append(all[name], Content{e.SHA256, since, e.NotAfter})
 		}
 	}
 	return all

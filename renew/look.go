@@ -31,6 +31,7 @@ func (l Look) Stale() []string {
 func (n *Node) Look(ctx context.Context, wish Wish) Look {
 	o := n.Observe(ctx, n.Now())
 	o.Failures = n.State.failures()
+	n.Ask(ctx, &o)
 	l := Look{Observation: o, Proofs: Prove(o), Plan: Decide(o, n.Policy, wish)}
 	if l.Plan.Work() {
 		n.gate(ctx, o, &l.Plan)

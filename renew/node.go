@@ -23,12 +23,15 @@ type Node struct {
 	// Credentials tries renewed client certificates before anything is stopped; nil
 	// tries none.
 	Credentials credentials
-	Kubeadm     Kubeadm
-	Policy      Policy
-	Restarts    RestartOptions
-	State       State
-	Retention   Retention
-	Host        Host // where to look for what else is at work
+	// Uses tries the client certificates of the API server where nothing else is proof;
+	// nil tries none.
+	Uses      uses
+	Kubeadm   Kubeadm
+	Policy    Policy
+	Restarts  RestartOptions
+	State     State
+	Retention Retention
+	Host      Host // where to look for what else is at work
 	// Leases may be nil: then stopped leaders keep theirs until they run out.
 	Leases leases
 	// Machine may be nil: then nobody knows of a shutdown.
@@ -47,6 +50,7 @@ type Node struct {
 
 	// told is the cut-off run that the journal has heard of.
 	told string
+	used map[string]Use // what Ask has found, by process and certificate
 }
 
 // RestartOptions are the times that a restart is given.

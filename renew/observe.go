@@ -46,6 +46,8 @@ type Observation struct {
 	// holds something else than what is there now.
 	Copies []SeenCopy        `json:"copies,omitempty"`
 	Before map[string]string `json:"-"`
+	// Uses are what Ask has found about client certificates of the API server.
+	Uses map[string]Use `json:"uses,omitempty"`
 	// Paused is the pause that is in force; nil when there is none.
 	Paused *Pause `json:"paused,omitempty"`
 	// Busy is what else is at work on the host.

@@ -110,6 +110,7 @@ func prove(o Observation, h Holding, certificate pki.Certificate, component Comp
 		p.Evidence = fmt.Sprintf("the process started %s before the file was written and %s",
 			pki.Span(written.Sub(component.Started)), h.atStart(component))
 	}
+	p.weigh(o, h, certificate, component)
 	return p
 }
 

@@ -42,6 +42,35 @@ func (t credentials) try(ctx context.Context, c pki.Certificate) error {
 	}
 }
 
+// uses has the API server of this node use its client certificates.
+type uses struct {
+	locate func() (pki.Layout, []error)
+}
+
+func (u uses) Use(ctx context.Context, certificate, node string) renew.Use {
+	layout, _ := u.locate()
+	api := cluster.API{Kubeconfigs: []string{
+		filepath.Join(layout.Root, layout.KubernetesDir, "admin.conf"),
+		filepath.Join(layout.Root, layout.KubernetesDir, "super-admin.conf"),
+	}, Address: apiServer(layout)}
+	var said string
+	var err error
+	switch certificate {
+	case "apiserver-kubelet-client":
+		said, err = api.UseKubelet(ctx, node)
+	case "apiserver-etcd-client":
+		said, err = api.UseEtcd(ctx)
+	case "front-proxy-client":
+		said, err = api.UseAggregated(ctx)
+	default:
+		err = errors.New("nothing is known that needs it")
+	}
+	if err != nil {
+		return renew.Use{Refused: errors.As(err, new(*cluster.RefusedError)), Said: err.Error()}
+	}
+	return renew.Use{Works: true, Said: said}
+}
+
 // leases are the leader leases in the cluster of this node.
 type leases struct {
 	locate func() (pki.Layout, []error)

@@ -45,6 +45,7 @@ Certificates that exist only in memory are listed last, with their component.`,
 			look = renew.Look{Observation: o, Plan: renew.Decide(o, node.Policy, renew.Wish{})}
 		} else {
 			o := node.Observe(cmd.Context(), time.Now())
+			node.Ask(cmd.Context(), &o)
 			look = renew.Look{Observation: o, Proofs: renew.Prove(o), Plan: renew.Decide(o, node.Policy, renew.Wish{})}
 		}
 		status := report.NewStatus(look, *disk)

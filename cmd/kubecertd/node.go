@@ -52,6 +52,7 @@ func newNode(c configs.Config, log *zap.Logger) *node {
 		Etcd:        etcd{locate},
 		Cluster:     api{locate},
 		Credentials: credentials{locate},
+		Uses:        uses{locate},
 		Kubeadm:     renew.Kubeadm{Path: c.Renew.Kubeadm, Timeout: c.Renew.Timeout},
 		Policy: renew.Policy{Before: c.Renew.Before.Before, Share: c.Renew.Before.Share,
 			Retry: renew.Retry{After: c.Check.Retry, Limit: c.Check.RetryLimit}, Restart: policies(c.Restart)},
