@@ -42,6 +42,22 @@ func TestAuto(t *testing.T) {
 			t.Error(err)
 		}
 	}
+	// What no port shows is tried, and what cannot be told is said.
+	if err := story.Contains(n.MustRun(t, "kubecertd", "status", "--output=wide"),
+		"with this one or the one before: the kubelet of "+n.Name()+" has answered the API server",
+		"readyz/etcd of the API server is ok",
+		"could not be told: no aggregated API is there"); err != nil {
+		t.Error(err)
+	}
+	s, err := n.Status()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range s.Components {
+		if c.Name != "kubelet" && c.Version == "" {
+			t.Errorf("the version of %s is not known", c.Name)
+		}
+	}
 
 	// Who leads is known again long before the lease would have run out.
 	var stopped time.Time
