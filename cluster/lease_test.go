@@ -70,7 +70,9 @@ func newLease(t *testing.T, holder string) (*leaseServer, *cluster.LeaderLease) 
 		"spec":     map[string]any{"holderIdentity": holder, "leaseDurationSeconds": 15, "leaseTransitions": 4, "strategy": "newer"}}}
 	server := httptest.NewTLSServer(s)
 	t.Cleanup(server.Close)
-	return s, &cluster.LeaderLease{API: cluster.API{Kubeconfigs: []string{kubeconfig(t, server, server.URL)}}, Component: "kube-scheduler", Node: "cp1"}
+	// A second answer from the same server would be no other.
+	file := kubeconfig(t, server, server.URL)
+	return s, &cluster.LeaderLease{API: cluster.API{Kubeconfigs: []string{file, file}}, Component: "kube-scheduler", Node: "cp1"}
 }
 
 func TestLeaderLeaseReleased(t *testing.T) {
@@ -122,6 +124,15 @@ func TestLeaderLeaseOfOthers(t *testing.T) {
 				t.Error("the lease has no holder any more")
 			}
 		})
+	}
+}
+
+// A host that does not know its name takes nobody for itself.
+func TestLeaderLeaseWithoutAName(t *testing.T) {
+	_, lease := newLease(t, "_c0ffee")
+	lease.Node = ""
+	if leads, err := lease.Hold(t.Context()); leads || err != nil {
+		t.Errorf("leads %t, %v", leads, err)
 	}
 }
 

@@ -61,6 +61,20 @@ func TestKubeadmErrors(t *testing.T) {
 	}
 }
 
+// A kubeadm that hangs goes with all that it has started: what outlived it would still
+// write when the certificate has been put back.
+func TestKubeadmHangsWithItsChildren(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "written")
+	k := renew.Kubeadm{Path: script(t, 0o755, "(sleep 0.6; echo late >"+file+") & sleep 600"), Timeout: 200 * time.Millisecond}
+	if _, err := k.Renew(t.Context(), "apiserver", "/config.yaml"); err == nil {
+		t.Fatal("it did not hang")
+	}
+	time.Sleep(time.Second)
+	if _, err := os.Stat(file); err == nil {
+		t.Error("its child has written after it was killed")
+	}
+}
+
 func TestKubeadmArguments(t *testing.T) {
 	t.Setenv("KUBECONFIG", "/somebody/elses")
 	k := renew.Kubeadm{Path: script(t, 0o755, `echo "$@" "[$KUBECONFIG]"`), Timeout: 20 * time.Second}

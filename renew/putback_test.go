@@ -70,6 +70,35 @@ func TestRunPutsBack(t *testing.T) {
 	}
 }
 
+// A kubeadm that hangs is killed, what it left is put back, and it is not called again in
+// this run; all that it would have renewed has failed and waits together.
+func TestRunWithAKubeadmThatHangs(t *testing.T) {
+	n := newFakeNode(t)
+	n.Kubeadm.Timeout = time.Second
+	file := n.files.Certificate("apiserver")
+	before := n.read(file)
+	n.instead("apiserver", ": >"+file+"; sleep 600")
+	_, _, err := n.Act(t.Context(), renew.Wish{}, "timer")
+	if err == nil || !strings.Contains(err.Error(), "did not end within 1s and was killed") || !strings.Contains(err.Error(), "kubeadm cannot be relied on") {
+		t.Errorf("error %v", err)
+	}
+	if diff := cmp.Diff(renewable[:2], n.calls()); diff != "" {
+		t.Errorf("kubeadm renewed (-want +got):\n%s", diff)
+	}
+	if !bytes.Equal(n.read(file), before) {
+		t.Error("it was not put back")
+	}
+	look := n.Look(t.Context(), renew.Wish{})
+	for _, name := range renewable[1:] {
+		if f := look.Observation.Failures["renew "+name]; f.Count != 1 {
+			t.Errorf("%s has failed %d times, want once", name, f.Count)
+		}
+	}
+	if look.Plan.Work() || len(n.done()) > 0 {
+		t.Errorf("the next look plans %+v after %q; want it to wait", look.Plan, n.done())
+	}
+}
+
 // prepareAndKeep prepares what kubeadm will write, and leaves the node as it is.
 func (n *fakeNode) prepareAndKeep(name string, change func()) {
 	n.t.Helper()

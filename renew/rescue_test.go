@@ -176,6 +176,25 @@ func TestStopIsTriedAgain(t *testing.T) {
 	}
 }
 
+// One that never answers is given up, and what it did not stop is neither brought back nor
+// helped.
+func TestStopIsGivenUp(t *testing.T) {
+	n := schedulerOnly(t)
+	asked := 0
+	n.stopError = func() error {
+		asked++
+		n.later(time.Duration(asked) * 4 * time.Second)
+		return errors.New("containerd is not answering")
+	}
+	_, _, err := n.Act(t.Context(), renew.Wish{}, "timer")
+	if err == nil || !strings.Contains(err.Error(), "stop kube-scheduler: containerd is not answering") {
+		t.Errorf("error %v", err)
+	}
+	if asked != 3 || len(n.rest()) > 0 {
+		t.Errorf("asked %d times, steps %q; want it to be asked for ten seconds, every four", asked, n.rest())
+	}
+}
+
 // What became stale during the run is not restarted by it: its gates were not asked for.
 func TestRunRestartsNoMoreThanPlanned(t *testing.T) {
 	n := schedulerOnly(t)

@@ -36,7 +36,7 @@ type fake struct {
 	sandboxes  []*cri.PodSandbox
 	containers []*record
 	stops      []string // ids, one for each StopContainer that arrived
-	kills      []string // "ID SIGNAL"
+	kills      []string // "ID SIGNAL", and whether it is for all of its processes
 	timeouts   []int64
 	lists      int
 	pids       map[string]int
@@ -307,7 +307,7 @@ func (s fakeTasks) Get(_ context.Context, r *tasksapi.GetRequest) (*tasksapi.Get
 func (s fakeTasks) Kill(_ context.Context, r *tasksapi.KillRequest) (*emptypb.Empty, error) {
 	s.fake.mu.Lock()
 	defer s.fake.mu.Unlock()
-	s.fake.kills = append(s.fake.kills, fmt.Sprintf("%s %d", r.GetContainerID(), r.GetSignal()))
+	s.fake.kills = append(s.fake.kills, fmt.Sprintf("%s %d all=%t", r.GetContainerID(), r.GetSignal(), r.GetAll()))
 	return &emptypb.Empty{}, nil
 }
 

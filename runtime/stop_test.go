@@ -87,6 +87,10 @@ func TestStopNeverTwice(t *testing.T) {
 	} else if want := "kube-system/etcd-a container etcd, attempt 0 (kube-system-e) was asked to stop 0s ago and is not asked twice"; err.Error() != want {
 		t.Errorf("error %q, want %q", err, want)
 	}
+	client.Later(time.Hour)
+	if _, err := client.Stop(t.Context(), container, time.Second); !errors.As(err, &refused) {
+		t.Errorf("second stop an hour after the first: %v, want it refused", err)
+	}
 	if diff := cmp.Diff([]string{container.ID}, f.stops); diff != "" {
 		t.Errorf("stops (-want +got):\n%s", diff)
 	}
@@ -101,11 +105,20 @@ func TestStopNotRepeatedAfterFailure(t *testing.T) {
 		t.Fatalf("error %v, want one that names the container and the cause", err)
 	}
 	var refused *runtime.AlreadyAskedError
-	if _, err := client.Stop(t.Context(), container, time.Second); !errors.As(err, &refused) {
-		t.Errorf("second stop: %v, want it refused", err)
+	for range 2 {
+		if _, err := client.Stop(t.Context(), container, time.Second); !errors.As(err, &refused) {
+			t.Errorf("second stop: %v, want it refused", err)
+		}
+		client.Later(30 * time.Second) // within the grace and what the runtime may take besides
 	}
 	if len(f.stops) != 1 {
 		t.Errorf("the runtime was asked %d times, want once", len(f.stops))
+	}
+	// It still runs, so the request was not taken up.
+	f.onStop = nil
+	client.Later(time.Second)
+	if _, err := client.Stop(t.Context(), container, time.Second); err != nil || len(f.stops) != 2 {
+		t.Errorf("stop after its time: %v, the runtime was asked %d times; want it to be asked again", err, len(f.stops))
 	}
 }
 
@@ -170,7 +183,8 @@ func TestStopAfterPartOfASecond(t *testing.T) {
 		killed  bool
 	}{
 		"stays":                           {"containerd", 50 * time.Millisecond, true, true},
-		"leaves":                          {"containerd", 1500 * time.Millisecond, false, false},
+		"leaves":                          {"containerd", 100 * time.Millisecond, false, false},
+		"at once":                         {"containerd", 0, true, false},
 		"whole seconds":                   {"containerd", time.Second, true, false},
 		"stays, and the runtime is CRI-O": {"cri-o", 50 * time.Millisecond, true, false},
 	} {
@@ -191,8 +205,11 @@ func TestStopAfterPartOfASecond(t *testing.T) {
 				t.Fatal(err)
 			}
 			var want []string
+			if !tt.stays {
+				time.Sleep(2 * tt.grace) // whoever still waits for its end would kill what is next there
+			}
 			if tt.killed {
-				want = []string{container.ID + " 9"}
+				want = []string{container.ID + " 9 all=true"}
 			}
 			if diff := cmp.Diff(want, kills()); diff != "" {
 				t.Errorf("killed (-want +got):\n%s", diff)
