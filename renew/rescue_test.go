@@ -190,8 +190,8 @@ func TestStopIsGivenUp(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "stop kube-scheduler: containerd is not answering") {
 		t.Errorf("error %v", err)
 	}
-	if asked != 3 || len(n.rest()) > 0 {
-		t.Errorf("asked %d times, steps %q; want it to be asked for ten seconds, every four", asked, n.rest())
+	if asked != 4 || len(n.rest()) > 0 {
+		t.Errorf("asked %d times, steps %q; want it to be asked again for ten seconds, every four", asked, n.rest())
 	}
 }
 
