@@ -39,6 +39,7 @@ func (n *fakeNode) breakRecord() {
 // the dark, or stopped. What was stopped is brought back all the same, and a run that
 // is not on record did not end well.
 func TestRunWhoseRecordCannotBeWritten(t *testing.T) {
+	t.Parallel()
 	said := func(what string) func(record []byte, n *fakeNode) bool {
 		return func(record []byte, _ *fakeNode) bool { return bytes.Contains(record, []byte(what)) }
 	}
@@ -87,6 +88,9 @@ func TestRunWhoseRecordCannotBeWritten(t *testing.T) {
 			}
 			if copies, _ := n.State.Snapshots(); len(copies) != tt.copies {
 				t.Errorf("%d snapshots, want %d", len(copies), tt.copies)
+			}
+			if testing.Short() {
+				return
 			}
 			// It is found unfinished, is ended, and the next run does the rest.
 			n.later(time.Hour)

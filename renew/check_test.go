@@ -37,6 +37,7 @@ var caData = regexp.MustCompile(`(certificate-authority-data: )(\S+)`)
 // wrapper, or an umask, makes of them is put right, also of a kubeconfig that kubeadm
 // wrote well.
 func TestRunKeepsOwnersAndModes(t *testing.T) {
+	t.Parallel()
 	const etcd = 1234 // etcd's own user, say, so that it can run as that
 	n := newFakeNode(t)
 	type file struct {
@@ -84,6 +85,7 @@ func TestRunKeepsOwnersAndModes(t *testing.T) {
 // During a rotation of the CA a kubeconfig trusts two. kubeadm writes the first of ca.crt
 // over them.
 func TestRunKeepsTheBundleOfAKubeconfig(t *testing.T) {
+	t.Parallel()
 	n := newFakeNode(t)
 	file := n.files.Certificate("scheduler.conf")
 	// A server would be trusted by either.
@@ -112,6 +114,7 @@ func TestRunKeepsTheBundleOfAKubeconfig(t *testing.T) {
 // A kubeconfig that leads elsewhere, or trusts another CA, is nothing that a renewal
 // makes: it is refused and put back, whatever its certificate is worth.
 func TestRunRefusesAnotherKubeconfig(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name   string
 		change func(*fakeNode, []byte) []byte

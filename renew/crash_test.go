@@ -22,8 +22,9 @@ type depth struct {
 	losses []disk.Loss
 	// nextRun says that after every so many starts the next run is carried out too.
 	nextRun byte
-	// states says that of every so many states one is tried, in all but the first story.
-	states int
+	// states says that of every so many states one is tried; plain says it of the first
+	// story, in which nothing but the power fails.
+	states, plain int
 	// kills says the same of those in which only the daemon was killed, in all stories.
 	kills int
 }
@@ -31,15 +32,15 @@ type depth struct {
 func howDeep() depth {
 	switch {
 	case soak:
-		d := depth{slices.Clone(disk.Fixed), 1, 1, 1}
+		d := depth{slices.Clone(disk.Fixed), 1, 1, 1, 1}
 		for seed := range uint64(20) {
 			d.losses = append(d.losses, disk.Random(seed))
 		}
 		return d
 	case testing.Short():
-		return depth{[]disk.Loss{disk.Strictest, disk.KeepAll, disk.ZeroLength}, 32, 12, 6}
+		return depth{[]disk.Loss{disk.Strictest, disk.KeepAll, disk.ZeroLength}, 32, 24, 5, 6}
 	}
-	return depth{append(slices.Clone(disk.Fixed), disk.Random(0)), 16, 1, 2}
+	return depth{append(slices.Clone(disk.Fixed), disk.Random(0)), 16, 1, 1, 2}
 }
 
 var soak = os.Getenv("KUBECERTD_SOAK") != ""
@@ -76,7 +77,7 @@ func TestPowerCutAnywhere(t *testing.T) {
 			n.heal()
 			d := howDeep()
 			if !test.fails {
-				d.states = 1
+				d.states = d.plain
 			}
 			c.check(t, c.disk.Log(), 0, d)
 		})
@@ -151,7 +152,7 @@ func TestPowerCutAfterAKill(t *testing.T) {
 				t.Fatal(err)
 			}
 			deep := howDeep()
-			deep.states, deep.nextRun = 1, max(deep.nextRun, 16)
+			deep.states, deep.nextRun = deep.plain, max(deep.nextRun, 16)
 			c.check(t, c.disk.Log(), killed, deep)
 		})
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -16,6 +17,10 @@ import (
 func script(t *testing.T, mode os.FileMode, body string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "kubeadm")
+	// A test beside this one that forks now would keep the file open for writing, and so
+	// from being run (golang.org/issue/22315).
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+body+"\n"), mode); err != nil {
 		t.Fatal(err)
 	}

@@ -31,6 +31,7 @@ func (l fakeLeases) Hold(_ context.Context, component string) (func(context.Cont
 // A stopped leader's lease is given up when it is stopped, and whatever comes of that
 // does not keep the restarts from going on.
 func TestRunReleasesLeases(t *testing.T) {
+	t.Parallel()
 	for name, leases := range map[string]fakeLeases{"released": {}, "refused": {err: errors.New("conflict")}, "unknown": {holdErr: errors.New("forbidden")}} {
 		t.Run(name, func(t *testing.T) {
 			n := newFakeNode(t)

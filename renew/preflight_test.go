@@ -54,6 +54,7 @@ func (w whileTrying) Try(ctx context.Context, c pki.Certificate) (bool, error) {
 // A component that crashed and came back while a new certificate was there that was then
 // put back has read what nobody accepts.
 func TestPreflightRefusedAndRead(t *testing.T) {
+	t.Parallel()
 	n := schedulerOnly(t)
 	n.Credentials = whileTrying{&servers{refuse: "scheduler.conf"}, func(string) {
 		n.pods[renew.Scheduler] = renew.Component{Name: renew.Scheduler, ID: "by-itself", Running: true, Started: n.Now()}
@@ -68,6 +69,7 @@ func TestPreflightRefusedAndRead(t *testing.T) {
 
 // Each renewed credential is tried, as it is on disk now, before anything is stopped.
 func TestPreflight(t *testing.T) {
+	t.Parallel()
 	n, s := newFakeNode(t), &servers{}
 	n.Credentials = s
 	n.onStop = func(name string) {
@@ -87,6 +89,7 @@ func TestPreflight(t *testing.T) {
 
 // One that is refused is put back, and what holds it alone is not restarted.
 func TestPreflightRefused(t *testing.T) {
+	t.Parallel()
 	n := newFakeNode(t)
 	n.Credentials = &servers{refuse: "scheduler.conf"}
 	file := n.files.Certificate("scheduler.conf")
@@ -115,6 +118,7 @@ func TestPreflightRefused(t *testing.T) {
 
 // A server that cannot be reached says nothing about a credential.
 func TestPreflightUnreachable(t *testing.T) {
+	t.Parallel()
 	n := newFakeNode(t)
 	n.Credentials = &servers{unreachable: true}
 	if _, _, err := n.Act(t.Context(), renew.Wish{}, "timer"); err != nil {

@@ -20,6 +20,7 @@ import (
 // does not keep the others from being renewed and loaded: not now, and not at the
 // next look.
 func TestRunPutsBack(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name   string
 		damage func(*fakeNode)
@@ -73,6 +74,7 @@ func TestRunPutsBack(t *testing.T) {
 // A kubeadm that hangs is killed, what it left is put back, and it is not called again in
 // this run; all that it would have renewed has failed and waits together.
 func TestRunWithAKubeadmThatHangs(t *testing.T) {
+	t.Parallel()
 	n := newFakeNode(t)
 	n.Kubeadm.Timeout = time.Second
 	file := n.files.Certificate("apiserver")
@@ -123,6 +125,7 @@ func (n *fakeNode) prepareAndKeep(name string, change func()) {
 // The kubelet's self-signed certificate is made once and never again; on a cluster
 // older than a year it has expired, and nothing depends on it.
 func TestRunWithExpiredKubeletServer(t *testing.T) {
+	t.Parallel()
 	n := newFakeNode(t)
 	n.files.Issue("kubelet-server", n.Now().Add(-400*pkitest.Day), n.Now().Add(-35*pkitest.Day))
 	n.files.Touch(n.Now().Add(-355 * pkitest.Day))
@@ -137,6 +140,7 @@ func TestRunWithExpiredKubeletServer(t *testing.T) {
 // A component that is down because its certificate has expired is what a renewal is
 // for.
 func TestRunCuresAComponentThatIsDown(t *testing.T) {
+	t.Parallel()
 	n := newFakeNode(t)
 	n.files.Issue("scheduler.conf", n.Now().Add(-366*pkitest.Day), n.Now().Add(-pkitest.Day))
 	c := n.pods[renew.Scheduler]
@@ -165,6 +169,7 @@ func TestRunCuresAComponentThatIsDown(t *testing.T) {
 
 // A run that cannot see the components does not end well, and says so.
 func TestRunBlinded(t *testing.T) {
+	t.Parallel()
 	n := newFakeNode(t)
 	n.listError = func() error {
 		if len(n.calls()) > 0 { // from the first renewal on
@@ -185,6 +190,7 @@ func TestRunBlinded(t *testing.T) {
 // Being told to stop during the last renewal ends the run before the restarts, which
 // follow at the next start.
 func TestRunToldToStopDuringTheLastRenewal(t *testing.T) {
+	t.Parallel()
 	n := newFakeNode(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	n.listError = func() error {
@@ -207,6 +213,7 @@ func TestRunToldToStopDuringTheLastRenewal(t *testing.T) {
 
 // The other members of etcd are asked again just before this one is stopped.
 func TestRunAsksForTheQuorumAgain(t *testing.T) {
+	t.Parallel()
 	n := newFakeNode(t)
 	n.peers = []string{"cp2", "cp3"}
 	n.listError = func() error {
@@ -224,6 +231,7 @@ func TestRunAsksForTheQuorumAgain(t *testing.T) {
 // An etcd that cannot be asked closes the gate for the API server as well, unless it
 // cannot be asked because its certificate has run out.
 func TestRunWhenEtcdCannotBeAsked(t *testing.T) {
+	t.Parallel()
 	n := newFakeNode(t)
 	n.peersError = errors.New("tls: certificate has expired")
 	n.only("front-proxy-client")

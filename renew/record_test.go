@@ -16,6 +16,7 @@ func clock() func() time.Time {
 }
 
 func TestHistory(t *testing.T) {
+	t.Parallel()
 	s := State{Dir: filepath.Join(t.TempDir(), "state")}
 	if runs, err := s.History(); err != nil || len(runs) != 0 {
 		t.Fatalf("history of nothing: %v, %v", runs, err)
@@ -57,6 +58,7 @@ func TestHistory(t *testing.T) {
 }
 
 func TestHistoryAfterACut(t *testing.T) {
+	t.Parallel()
 	whole := `{"time":"2026-03-01T12:00:00Z","step":"run","event":"begin","reason":"timer"}` + "\n"
 	tests := []struct {
 		name, content string
@@ -93,6 +95,7 @@ func TestHistoryAfterACut(t *testing.T) {
 }
 
 func TestRecordsAreBounded(t *testing.T) {
+	t.Parallel()
 	s := State{Dir: t.TempDir()}
 	now := clock()
 	var last string
@@ -114,6 +117,7 @@ func TestRecordsAreBounded(t *testing.T) {
 
 // What cannot be written ahead is not done.
 func TestRecordRefusedWithoutDirectory(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -124,6 +128,7 @@ func TestRecordRefusedWithoutDirectory(t *testing.T) {
 }
 
 func TestLocks(t *testing.T) {
+	t.Parallel()
 	s := State{Dir: t.TempDir()}
 	release, err := s.LockDaemon()
 	if err != nil {
@@ -149,6 +154,7 @@ func TestLocks(t *testing.T) {
 }
 
 func TestStateWriteLeavesNothingBehind(t *testing.T) {
+	t.Parallel()
 	s := State{Dir: t.TempDir()}
 	for _, content := range []string{"first", "second"} {
 		if err := s.write("file", []byte(content)); err != nil {
@@ -166,6 +172,7 @@ func TestStateWriteLeavesNothingBehind(t *testing.T) {
 
 // A kubeadm that talks without end does not make a record that cannot be read.
 func TestRecordOfATalkativeKubeadm(t *testing.T) {
+	t.Parallel()
 	s := State{Dir: filepath.Join(t.TempDir(), "state")}
 	r, err := s.record(clock(), "timer", Plan{})
 	if err != nil {

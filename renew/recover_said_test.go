@@ -24,6 +24,7 @@ func (n *fakeNode) journal() (events func(id string) []observer.LoggedEntry) {
 // A run that cannot be ended yet is tried at each look; the journal hears of it once,
 // and of its end when it has one.
 func TestRecoverIsSaidOnce(t *testing.T) {
+	t.Parallel()
 	n := newFakeNode(t)
 	file := n.files.Certificate("scheduler.conf")
 	// A directory stands for whatever keeps the file from being written.
@@ -60,6 +61,7 @@ func TestRecoverIsSaidOnce(t *testing.T) {
 // A damaged manifest says nothing of the certificates: those that work stay, and are not
 // said to be lost.
 func TestRecoverWithADamagedManifest(t *testing.T) {
+	t.Parallel()
 	for name, damage := range map[string]func(*fakeNode) string{
 		"renewed":        func(n *fakeNode) string { return "cp -r " + n.dir + "/new/scheduler.conf/. " + n.files.Root + "/" },
 		"not renewed":    func(*fakeNode) string { return ":" },

@@ -50,6 +50,7 @@ func (n *fakeNode) read(file string) []byte {
 // A run that is cut off while kubeadm writes leaves nothing that the next start does
 // not put right.
 func TestRecover(t *testing.T) {
+	t.Parallel()
 	certificate := func(n *fakeNode) string { return n.files.Certificate("apiserver") }
 	tests := []struct {
 		name   string
@@ -107,6 +108,7 @@ func TestRecover(t *testing.T) {
 
 // The loop recovers before it looks, and every run before it begins.
 func TestActRecovers(t *testing.T) {
+	t.Parallel()
 	n := newFakeNode(t)
 	n.cutOff("apiserver", ": >"+n.files.Certificate("apiserver"))
 	if _, _, err := n.Act(t.Context(), renew.Wish{}, "timer"); err != nil {
@@ -120,6 +122,7 @@ func TestActRecovers(t *testing.T) {
 // A record that cannot be read is set aside. What is not usable now is put back from
 // the newest snapshot; what somebody changed since is not touched.
 func TestRecoverWithoutRecord(t *testing.T) {
+	t.Parallel()
 	n := newFakeNode(t)
 	before := n.read(n.files.Certificate("apiserver"))
 	n.cutOff("apiserver", ": >"+n.files.Certificate("apiserver"))
@@ -149,6 +152,7 @@ func TestRecoverWithoutRecord(t *testing.T) {
 // What could not be put back, because the disk was full for one, is put back as soon as
 // it can be; until then no run changes more.
 func TestPutBackOnceItCanBe(t *testing.T) {
+	t.Parallel()
 	n := newFakeNode(t)
 	file := n.files.Certificate("scheduler.conf")
 	before := n.read(file)
@@ -178,6 +182,7 @@ func TestPutBackOnceItCanBe(t *testing.T) {
 
 // Without its snapshot nothing can be put back; that is said, and blocks nobody else.
 func TestRecoverWithoutSnapshot(t *testing.T) {
+	t.Parallel()
 	for _, damage := range []string{"gone", "changed"} {
 		t.Run(damage, func(t *testing.T) {
 			n := newFakeNode(t)

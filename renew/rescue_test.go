@@ -36,6 +36,7 @@ func (n *fakeNode) rest() []string {
 // A component that needs help and then comes back ends the run well, with its new
 // certificate.
 func TestRescueHelps(t *testing.T) {
+	t.Parallel()
 	n := schedulerOnly(t)
 	n.sick[renew.Scheduler] = true
 	n.onStopPod = func(name string) { delete(n.sick, name) }
@@ -52,6 +53,7 @@ func TestRescueHelps(t *testing.T) {
 
 // A certificate that is to blame is put back, and the component runs with the old one.
 func TestRescueRollsBack(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name   string
 		damage func(*fakeNode)
@@ -109,6 +111,7 @@ func TestRescueRollsBack(t *testing.T) {
 
 // What was there before has run out: putting it back would help nobody.
 func TestRescueHolds(t *testing.T) {
+	t.Parallel()
 	n := newFakeNode(t)
 	n.only("scheduler.conf")
 	n.files.Issue("scheduler.conf", n.Now().Add(-366*pkitest.Day), n.Now().Add(-pkitest.Day))
@@ -125,6 +128,7 @@ func TestRescueHolds(t *testing.T) {
 
 // A component that keeps crashing is not waited for until its time is over.
 func TestRescueOfACrashingComponent(t *testing.T) {
+	t.Parallel()
 	n := schedulerOnly(t)
 	n.Restarts.Healthy = time.Hour
 	helped, waited := false, 0
@@ -160,6 +164,7 @@ func TestRescueOfACrashingComponent(t *testing.T) {
 
 // A container runtime that is being restarted is waited for.
 func TestStopIsTriedAgain(t *testing.T) {
+	t.Parallel()
 	n := schedulerOnly(t)
 	refused := 2
 	n.stopError = func() error {
@@ -179,6 +184,7 @@ func TestStopIsTriedAgain(t *testing.T) {
 // One that never answers is given up, and what it did not stop is neither brought back nor
 // helped.
 func TestStopIsGivenUp(t *testing.T) {
+	t.Parallel()
 	n := schedulerOnly(t)
 	asked := 0
 	n.stopError = func() error {
@@ -197,6 +203,7 @@ func TestStopIsGivenUp(t *testing.T) {
 
 // What became stale during the run is not restarted by it: its gates were not asked for.
 func TestRunRestartsNoMoreThanPlanned(t *testing.T) {
+	t.Parallel()
 	n := schedulerOnly(t)
 	n.Credentials = tried(func() {})
 	n.prepareAndKeep("apiserver", func() { n.files.Issue("apiserver", n.Now().Add(-time.Minute), n.Now().Add(365*pkitest.Day)) })

@@ -25,6 +25,7 @@ func restorable(t *testing.T) (n *fakeNode, snapshot string, before []byte) {
 }
 
 func TestRestore(t *testing.T) {
+	t.Parallel()
 	n, snapshot, before := restorable(t)
 	after := n.read(n.files.Certificate("scheduler.conf"))
 
@@ -59,6 +60,7 @@ func TestRestore(t *testing.T) {
 
 // Nothing is touched when a part of it could not be used, or a gate is closed.
 func TestRestoreRefused(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name   string
 		damage func(n *fakeNode)
@@ -95,6 +97,7 @@ func TestRestoreRefused(t *testing.T) {
 
 // A restoration that is refused by a server, or is cut off, ends where it began.
 func TestRestoreGoesBack(t *testing.T) {
+	t.Parallel()
 	n, snapshot, _ := restorable(t)
 	after := n.read(n.files.Certificate("scheduler.conf"))
 	n.Credentials = &servers{refuse: "scheduler.conf"}
@@ -108,6 +111,7 @@ func TestRestoreGoesBack(t *testing.T) {
 
 // What a person repairs by restoring may have been unusable.
 func TestRestoreRepairs(t *testing.T) {
+	t.Parallel()
 	n, snapshot, before := restorable(t)
 	n.files.Write("/etc/kubernetes/scheduler.conf", "")
 	if _, changes, err := n.Restore(t.Context(), snapshot, true); err != nil || len(changes) != len(renewable) {

@@ -29,6 +29,7 @@ var alone = []string{
 }
 
 func TestRunAlone(t *testing.T) {
+	t.Parallel()
 	n := newFakeNode(t)
 	id, look, err := n.Act(t.Context(), renew.Wish{}, "timer")
 	if err != nil {
@@ -70,6 +71,7 @@ func TestRunAlone(t *testing.T) {
 
 // With peers there is a quorum to protect: each is healthy before the next stops.
 func TestRunWithPeers(t *testing.T) {
+	t.Parallel()
 	n := newFakeNode(t)
 	n.peers = []string{"cp2", "cp3"}
 	if _, _, err := n.Act(t.Context(), renew.Wish{}, "timer"); err != nil {
@@ -85,6 +87,7 @@ func TestRunWithPeers(t *testing.T) {
 }
 
 func TestRunNothingDue(t *testing.T) {
+	t.Parallel()
 	n := newFakeNode(t)
 	if _, _, err := n.Act(t.Context(), renew.Wish{}, "timer"); err != nil {
 		t.Fatal(err)
@@ -101,6 +104,7 @@ func TestRunNothingDue(t *testing.T) {
 
 // Somebody renewed by hand and restarted nothing.
 func TestRunAfterSomebodyElse(t *testing.T) {
+	t.Parallel()
 	n := newFakeNode(t)
 	for _, name := range renewable {
 		if _, err := n.Kubeadm.Renew(t.Context(), name, "/unused"); err != nil {
@@ -121,6 +125,7 @@ func TestRunAfterSomebodyElse(t *testing.T) {
 
 // What must stop a run before anything is stopped, or before anything is touched.
 func TestRunStopsEarly(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name    string
 		damage  func(*fakeNode)
@@ -253,6 +258,7 @@ func (n *fakeNode) loseName() {
 // A certificate that kubeadm refuses, untouched, does not keep the others from
 // being renewed and loaded.
 func TestRunOneRefused(t *testing.T) {
+	t.Parallel()
 	n := newFakeNode(t)
 	n.instead("front-proxy-client", "echo CA key not found >&2; exit 1")
 	_, _, err := n.Act(t.Context(), renew.Wish{}, "timer")
@@ -276,6 +282,7 @@ func TestRunOneRefused(t *testing.T) {
 // A container that left by itself meanwhile has read the new files; stopping it
 // again would cost a back-off.
 func TestRunSkipsWhatRestartedByItself(t *testing.T) {
+	t.Parallel()
 	n := newFakeNode(t)
 	n.onStop = func(name string) {
 		if name == renew.APIServer {
@@ -298,6 +305,7 @@ func TestRunSkipsWhatRestartedByItself(t *testing.T) {
 
 // The remembered configuration makes a renewal independent of the API server.
 func TestRunWithoutAPIServer(t *testing.T) {
+	t.Parallel()
 	n := newFakeNode(t)
 	if err := n.Remember(t.Context()); err != nil {
 		t.Fatal(err)
@@ -313,6 +321,7 @@ func TestRunWithoutAPIServer(t *testing.T) {
 }
 
 func TestRunToldToStop(t *testing.T) {
+	t.Parallel()
 	t.Run("before the first renewal", func(t *testing.T) {
 		n := newFakeNode(t)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -338,6 +347,7 @@ func TestRunToldToStop(t *testing.T) {
 }
 
 func TestRunOneAtATime(t *testing.T) {
+	t.Parallel()
 	n := newFakeNode(t)
 	var inside error
 	n.onStop = func(name string) {
@@ -356,6 +366,7 @@ func TestRunOneAtATime(t *testing.T) {
 
 // A joined node has no super-admin.conf, and never will.
 func TestRunOnAJoinedNode(t *testing.T) {
+	t.Parallel()
 	n := newFakeNode(t)
 	n.files.Remove(n.files.Certificate("super-admin.conf"))
 	if _, _, err := n.Act(t.Context(), renew.Wish{}, "timer"); err != nil {
@@ -383,6 +394,7 @@ func shorter(now time.Time) func(*x509.Certificate) {
 
 // Whoever reads in the journal that a run has ended finds its end in the history.
 func TestRunIsClosedBeforeItIsReported(t *testing.T) {
+	t.Parallel()
 	for _, want := range []renew.Outcome{renew.Done, renew.Failed} {
 		n := newFakeNode(t)
 		if want == renew.Failed {

@@ -19,6 +19,7 @@ import (
 // Before kubeadm writes the first file, a copy of each that it may change is kept,
 // for root alone.
 func TestSnapshot(t *testing.T) {
+	t.Parallel()
 	n := newFakeNode(t)
 	before := map[string][]byte{}
 	for _, name := range renewable {
@@ -74,6 +75,7 @@ func TestSnapshot(t *testing.T) {
 
 // What cannot be copied is not changed.
 func TestSnapshotFails(t *testing.T) {
+	t.Parallel()
 	n := newFakeNode(t)
 	if err := os.WriteFile(filepath.Join(n.State.Dir, "snapshots"), nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -86,6 +88,7 @@ func TestSnapshotFails(t *testing.T) {
 
 // Keys are not kept for ever.
 func TestSnapshotsAreBounded(t *testing.T) {
+	t.Parallel()
 	n := newFakeNode(t)
 	var last string
 	for range 13 {
@@ -104,6 +107,7 @@ func TestSnapshotsAreBounded(t *testing.T) {
 // What equals the newest snapshot is not copied again, so that a run that fails again
 // and again does not push the older ones out.
 func TestSnapshotOnlyWhenChanged(t *testing.T) {
+	t.Parallel()
 	n := newFakeNode(t)
 	n.instead("admin.conf", "echo no >&2; exit 1")
 	wish := renew.Wish{Names: []string{"admin.conf"}}
@@ -136,6 +140,7 @@ func TestSnapshotOnlyWhenChanged(t *testing.T) {
 
 // Old snapshots are removed, but never the newest good one.
 func TestSnapshotsRetention(t *testing.T) {
+	t.Parallel()
 	n := newFakeNode(t)
 	n.Retention = renew.Retention{Keep: 3, Age: 30 * day}
 	if _, _, err := n.Act(t.Context(), renew.Wish{}, "timer"); err != nil {
@@ -172,6 +177,7 @@ func TestSnapshotsRetention(t *testing.T) {
 
 // Owners, modes, links and times come back with the content, kubeconfigs in place.
 func TestPutBackAsItWas(t *testing.T) {
+	t.Parallel()
 	if os.Geteuid() != 0 {
 		t.Skip("only root can give files away")
 	}
@@ -208,6 +214,7 @@ func TestPutBackAsItWas(t *testing.T) {
 
 // A key that was not there before is not there afterwards.
 func TestPutBackAbsent(t *testing.T) {
+	t.Parallel()
 	n := newFakeNode(t)
 	n.files.Remove(n.files.Key("apiserver"))
 	n.instead("apiserver", "echo broken >"+n.files.Certificate("apiserver")+"; echo key >"+n.files.Key("apiserver"))

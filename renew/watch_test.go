@@ -66,6 +66,7 @@ func put(t *testing.T, file string) {
 
 // A whole kubeadm run is one event.
 func TestWatcherSettles(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	w := watch(t, dir)
 	for i := range 20 {
@@ -90,6 +91,7 @@ func TestWatcherSettles(t *testing.T) {
 
 // A directory that is not there yet is waited for in its nearest parent.
 func TestWatcherWaitsForDirectories(t *testing.T) {
+	t.Parallel()
 	etc := t.TempDir()
 	pki := filepath.Join(etc, "kubernetes", "pki")
 	w := watch(t, pki)
