@@ -32,6 +32,10 @@ var steady = 5 * time.Second
 // foreign says whether a component is a static pod of others.
 func foreign(component string) bool { return !slices.Contains(Order, component) }
 
+// shares says whether a component is one of several containers of its pod, which would go
+// down with the pod: a sidecar of kube-apiserver's is not worth that (pki.Holder.Name).
+func shares(component string) bool { return strings.Contains(component, "/") }
+
 // order is the order of restarts on a node: the static pods of others, by name, follow
 // the API server that they may need, and the kubelet brings them back.
 func order(others []pki.Holder) []string {

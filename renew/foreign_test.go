@@ -86,6 +86,32 @@ func TestRunForeignDoesNotStayUp(t *testing.T) {
 	}
 }
 
+// A sidecar is never helped at the cost of the component that it is beside.
+func TestRunForeignSidecar(t *testing.T) {
+	n := newFakeNode(t)
+	renew.ShortSteady(t)
+	n.files.Write("/etc/kubernetes/manifests/kube-scheduler.yaml", "apiVersion: v1\nkind: Pod\nmetadata: {name: kube-scheduler}\nspec:\n"+
+		"  containers:\n  - {name: kube-scheduler}\n  - {name: side, volumeMounts: [{name: a, mountPath: /a}]}\n"+
+		"  volumes:\n  - {name: a, hostPath: {path: /etc/kubernetes/admin.conf}}\n")
+	n.pods["side"] = renew.Component{Name: "side", Pod: "kube-scheduler-cp1", ID: "side-1", Running: true, Started: time.Now().Add(-354 * pkitest.Day)}
+	n.Restarts.Healthy = 500 * time.Millisecond
+	n.listed = func(list []renew.Component) {
+		for i := range list {
+			// It is stopped, and none comes after it.
+			list[i].Running = list[i].Running && !(list[i].Pod != "" && slices.Contains(n.steps, "stop side-1"))
+		}
+	}
+	_, _, err := n.Act(t.Context(), renew.Wish{}, "test")
+	if err == nil || !strings.Contains(err.Error(), "kube-scheduler/side was started again and does not stay up") {
+		t.Errorf("the run: %v", err)
+	}
+	for _, step := range n.done() {
+		if strings.HasPrefix(step, "stop pod") {
+			t.Error(step)
+		}
+	}
+}
+
 // What lies in a directory that it mounts may never be read by it, and does not keep it
 // from being restarted when it cannot be used.
 func TestRunForeignDirectory(t *testing.T) {

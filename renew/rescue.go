@@ -100,7 +100,7 @@ func (r *run) escalate(ctx context.Context, name string) (err error) {
 		_, err := r.Containers.Stop(ctx, old, r.grace(name))
 		failed = append(failed, err)
 	}
-	if here {
+	if here && !shares(name) {
 		failed = append(failed, r.Containers.StopPod(ctx, old))
 	}
 	r.alive()
