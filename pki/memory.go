@@ -1,6 +1,7 @@
 package pki
 
 import (
+	"bytes"
 	"crypto/x509"
 	"fmt"
 	"strconv"
@@ -50,4 +51,20 @@ func selfIssued(c *x509.Certificate) time.Time {
 		return c.NotBefore
 	}
 	return issued
+}
+
+// selfMade says that a process of Kubernetes made this file for itself: the leaf is
+// signed by its own key, or by an authority that was made with it, and named for its
+// host and the time (client-go: util/cert/cert.go, GenerateSelfSignedCertKey).
+func selfMade(file []*x509.Certificate) bool {
+	leaf := file[0]
+	host, at, found := strings.Cut(leaf.Subject.CommonName, "@")
+	if _, err := strconv.ParseInt(at, 10, 64); !found || err != nil {
+		return false
+	}
+	if bytes.Equal(leaf.RawIssuer, leaf.RawSubject) {
+		return leaf.CheckSignature(leaf.SignatureAlgorithm, leaf.RawTBSCertificate, leaf.Signature) == nil
+	}
+	issuer, _, _ := strings.Cut(leaf.Issuer.CommonName, "@")
+	return issuer == host+"-ca" && len(file) > 1 && signs(file[1], leaf)
 }

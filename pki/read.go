@@ -116,6 +116,9 @@ func (l Layout) readLeaf(s source, authorities map[string]authority, now time.Ti
 	c := s.certificate()
 	certificate, err := l.content(&c, s.path)
 	if err != nil {
+		if s.own && c.State == Missing && l.exists(s.key) {
+			return c.invalid("there is no such file beside its key %s: its component starts with both or with neither", s.key)
+		}
 		return c
 	}
 	keyPath, key := s.key, []byte(nil)
@@ -142,6 +145,9 @@ func (l Layout) readLeaf(s source, authorities map[string]authority, now time.Ti
 		return c.invalid("%s", err)
 	}
 	c.describe(list[0])
+	if s.own && selfMade(list) {
+		c.Renewer = Restart
+	}
 	a, known := authorities[s.ca]
 	signed := signedBy(list, a.trusted)
 	if s.foreign && !signed {
@@ -260,6 +266,9 @@ func estimateIssue(leaves []Certificate, authorities map[string]authority) {
 	}
 	for i, c := range leaves {
 		leaves[i].Issued = c.NotBefore
+		if c.Renewer == Restart {
+			leaves[i].Issued = selfIssued(c.Leaf)
+		}
 		if c.Renewer == Kubeadm && copied(c) && c.NotAfter.Sub(c.NotBefore) > validity {
 			leaves[i].Issued = c.NotAfter.Add(-validity)
 		}

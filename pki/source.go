@@ -21,6 +21,9 @@ type source struct {
 	// trusted is, for an authority, another file of certificates by which its leaves
 	// are verified.
 	trusted string
+	// own says that its process makes it itself when neither certificate nor key is
+	// there, and does not start when only one is.
+	own bool
 }
 
 // list is every certificate of this node, under kubeadm's names and in the order
@@ -125,7 +128,7 @@ func (l Layout) kubeletServer() source {
 		s.path = path.Join(dir, "kubelet-server-current.pem")
 		s.key, s.renewer, s.ca = s.path, Kubelet, "ca"
 	default:
-		s.path, s.key = path.Join(dir, "kubelet.crt"), path.Join(dir, "kubelet.key")
+		s.path, s.key, s.own = path.Join(dir, "kubelet.crt"), path.Join(dir, "kubelet.key"), true
 	}
 	return s
 }

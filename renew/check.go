@@ -17,6 +17,9 @@ import (
 // CAs, owners and modes. When it returns nil the certificate is good, and on disk:
 // kubeadm itself syncs nothing.
 func (r *run) check(layout pki.Layout, before pki.Certificate) error {
+	if before.Renewer == pki.Restart {
+		return r.awaitMade(layout, before)
+	}
 	if before.Kind == pki.Kubeconfig && before.Path == before.KeyPath {
 		if err := r.checkKubeconfig(layout, before); err != nil {
 			return err
@@ -37,7 +40,13 @@ func (r *run) check(layout pki.Layout, before pki.Certificate) error {
 		// Renewing it at every look would help nobody.
 		return fmt.Errorf("%s would be due again at once (%s): is certificateValidityPeriod in the cluster configuration as intended?", after.Path, again.Reason)
 	}
-	for _, f := range r.snapshot.of(before.Name) {
+	return r.settleFiles(layout, before.Name)
+}
+
+// settleFiles gives the files of a certificate the owner and mode that they had, and
+// returns when they are on disk.
+func (r *run) settleFiles(layout pki.Layout, certificate string) error {
+	for _, f := range r.snapshot.of(certificate) {
 		file := layout.Resolve(f.Path)
 		if err := errors.Join(r.keepOwner(file, f), syncFile(file)); err != nil {
 			return fmt.Errorf("%s: %w", f.Path, err)

@@ -46,6 +46,7 @@ type fakeNode struct {
 	onStopPod      func(name string)
 	said           map[string]string
 	onHealthy      func(name string)
+	onKubelet      func() // when it is restarted
 	await          func(ctx context.Context, name string, progress func(string)) error
 	listError      func() error
 	listed         func([]renew.Component)
@@ -255,6 +256,9 @@ func (u unit) Restart(context.Context) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.unit.ID, u.unit.Started = "kubelet-2", time.Now()
+	if u.onKubelet != nil {
+		u.onKubelet()
+	}
 	return nil
 }
 

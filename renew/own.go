@@ -77,6 +77,8 @@ func worn(o Observation, policy Policy, c pki.Certificate) wear {
 	failure := o.Failures["renew "+c.Name]
 	until, held := o.held(policy.Retry, "renew "+c.Name, c.Remaining(o.At))
 	switch age := o.At.Sub(c.Issued); {
+	case c.Kind != pki.Memory && notServed(o, c) != "":
+		w.not = notServed(o, c)
 	case policy.Restart.For(w.component) == RestartNever:
 		w.not = "it is not to be restarted (restart.policy is never): restart it yourself"
 	case age < settled:
@@ -90,6 +92,20 @@ func worn(o Observation, policy Policy, c pki.Certificate) wear {
 		w.not, w.until = "its restart "+held, until
 	}
 	return w
+}
+
+// notServed says why the file of a certificate may be none that its component made for
+// itself: it may have been told on its command line to serve another.
+func notServed(o Observation, c pki.Certificate) string {
+	served, asked := o.served(maker(c), c.Name)
+	switch equal, evidence := pki.Compare(c, served); {
+	case equal:
+		return ""
+	case !asked:
+		return "its port was not asked whether it serves it"
+	default:
+		return "it is left as it is: " + evidence
+	}
 }
 
 // maker is the component that makes a certificate itself.
@@ -109,11 +125,17 @@ func cured(o Observation, policy Policy, component string) []wear {
 // needed says why a component must be restarted, or "" if it need not be: because of
 // what it has not loaded, or of what it made itself and must make anew.
 func needed(o Observation, proofs []Proof, component string, policy Policy) string {
-	if why := wanted(o, proofs, component, policy.Restart); why != "" {
-		return why
-	}
+	return together(wanted(o, proofs, component, policy.Restart), cured(o, policy, component))
+}
+
+// together is a reason for a restart with those that follow from what the component is
+// to make anew.
+func together(reason string, cures []wear) string {
 	var reasons []string
-	for _, w := range cured(o, policy, component) {
+	if reason != "" {
+		reasons = append(reasons, reason)
+	}
+	for _, w := range cures {
 		reasons = append(reasons, "its "+w.certificate.Name+" "+w.reason)
 	}
 	return strings.Join(reasons, "; ")
@@ -122,14 +144,11 @@ func needed(o Observation, proofs []Proof, component string, policy Policy) stri
 // renewal is a certificate that a restart of this run is to replace, as it was.
 type renewal struct{ name, sha256 string }
 
-// replacing notes the certificates in memory that the restarts of this run are to
-// replace.
+// replacing notes the certificates that the restarts of this run are to replace.
 func (r *run) replacing(o Observation, restarts []string) {
 	for _, name := range restarts {
 		for _, w := range cured(o, r.Policy, name) {
-			if w.certificate.Kind == pki.Memory {
-				r.replaced = append(r.replaced, renewal{w.certificate.Name, w.certificate.SHA256})
-			}
+			r.replaced = append(r.replaced, renewal{w.certificate.Name, w.certificate.SHA256})
 		}
 	}
 }
@@ -158,7 +177,7 @@ func (r *run) recordReplaced(o Observation) error {
 		c, _ := o.Certificate(was.name)
 		err := r.unreplaced(o, was)
 		if err == nil {
-			r.log.Info("certificate made anew", event(EventRenewed), zap.String("certificate", c.Name), zap.String("component", c.Component),
+			r.log.Info("certificate made anew", event(EventRenewed), zap.String("certificate", c.Name), zap.String("component", maker(c)),
 				zap.Time("not_after", c.NotAfter), zap.String("serial", c.Serial))
 		}
 		failed = append(failed, r.end("renew "+was.name, c.Reason, "", err))

@@ -234,7 +234,7 @@ func restartReason(o Observation, proofs []Proof, renewals []Renewal, component 
 		}
 	}
 	if len(renewed) > 0 {
-		return "holds " + strings.Join(renewed, ", ")
+		return together("holds "+strings.Join(renewed, ", "), cured(o, policy, component))
 	}
 	return needed(o, proofs, component, policy)
 }

@@ -120,7 +120,7 @@ func (n *Node) setAside(last Run, why error) error {
 func unusable(certificates []pki.Certificate) []string {
 	var list []string
 	for _, c := range certificates {
-		if c.Renewer == pki.Kubeadm && c.State == pki.Invalid {
+		if (c.Renewer == pki.Kubeadm || c.Renewer == pki.Restart) && c.State == pki.Invalid && c.Kind != pki.Memory {
 			list = append(list, c.Name)
 		}
 	}

@@ -32,6 +32,8 @@ func (r *run) restart(ctx context.Context, restarts []string) error {
 		switch {
 		case together && (name == Etcd || name == APIServer):
 			continue
+		case name == Kubelet && r.replaces(kubeletServer):
+			err = r.remakeKubeletServer(ctx)
 		case name == Kubelet:
 			err = r.restartKubelet(ctx)
 		default:

@@ -36,7 +36,7 @@ type run struct {
 	snapshot Snapshot
 	// renewed are the certificates that are new and validated.
 	renewed []string
-	// replaced are the certificates in memory that the restarts are to replace.
+	// replaced are the certificates that the restarts are to replace, as they were.
 	replaced []renewal
 	// owes says that a certificate is still to be put back.
 	owes bool

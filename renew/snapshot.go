@@ -20,7 +20,7 @@ import (
 	"github.com/kubecertd/kubecertd/pki"
 )
 
-// Snapshot is a copy of every file that kubeadm may change on this node, and of the
+// Snapshot is a copy of every file that a run may change on this node, and of the
 // CAs' certificates, by which the copies can be judged later. CA keys are not copied.
 type Snapshot struct {
 	ID    string    `json:"id"` // of the run that took it
@@ -258,7 +258,8 @@ func (s State) pruneSnapshots(keep Retention, now time.Time) {
 	}
 }
 
-// files are the files that hold what kubeadm renews, with their keys, and the CAs'.
+// files are the files that hold what kubeadm renews, or the kubelet made itself, with
+// their keys, and the CAs'.
 func files(certificates []pki.Certificate) []Copied {
 	var list []Copied
 	for _, c := range certificates {
@@ -267,7 +268,7 @@ func files(certificates []pki.Certificate) []Copied {
 		case c.Watched:
 			continue
 		case c.Kind == pki.CA:
-		case c.Renewer != pki.Kubeadm:
+		case c.Renewer != pki.Kubeadm && (c.Renewer != pki.Restart || c.Path == ""):
 			continue
 		default:
 			paths = append(paths, keyFile(c))

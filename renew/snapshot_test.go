@@ -22,7 +22,7 @@ func TestSnapshot(t *testing.T) {
 	t.Parallel()
 	n := newFakeNode(t)
 	before := map[string][]byte{}
-	for _, name := range renewable {
+	for _, name := range append(slices.Clone(renewable), "kubelet-server") {
 		for _, file := range []string{n.files.Certificate(name), n.files.Key(name)} {
 			content, err := os.ReadFile(file)
 			if err != nil {
