@@ -138,7 +138,10 @@ func TestRemakeOnlyItsOwn(t *testing.T) {
 			})
 			n.onKubelet()
 		},
-		"left over": func(n *fakeNode) { n.makeOwn("cp1", time.Now().Add(-360*pkitest.Day)) },
+		"left over": func(n *fakeNode) {
+			n.makeOwn("cp1", time.Now().Add(-360*pkitest.Day))
+			n.files.Touch(time.Now().Add(-360 * pkitest.Day))
+		},
 		"named in its configuration": func(n *fakeNode) {
 			content, err := os.ReadFile(n.files.Path("/var/lib/kubelet/config.yaml"))
 			if err != nil {
@@ -192,6 +195,7 @@ func TestRemakePutsBack(t *testing.T) {
 		}, "the name changed"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			n := newKubeletNode(t)
 			n.Restarts.Kubelet = 300 * time.Millisecond
 			tt.change(n)
@@ -226,6 +230,7 @@ func TestRemakeCutOff(t *testing.T) {
 		"the kubelet makes its own": {func(n *fakeNode) { time.AfterFunc(500*time.Millisecond, func() { n.makeOwn("cp1", time.Now()) }) }, true},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			n := newKubeletNode(t)
 			old, before := n.ownFiles(), n.own()
 			state := filepath.Join(t.TempDir(), "state")
