@@ -69,6 +69,7 @@ func newFakeNode(t *testing.T) *fakeNode {
 		n.files.Issue(name, issued, now.Add(10*pkitest.Day))
 	}
 	n.files.Issue("kubelet-client", now.Add(-30*pkitest.Day), now.Add(335*pkitest.Day))
+	n.files.Issue("kubelet-server", issued, now.Add(335*pkitest.Day))
 	n.files.Touch(issued)
 	for _, name := range renew.Order[:4] {
 		n.pods[name] = renew.Component{Name: name, Version: versions[name], ID: name + "-1", Running: true, Started: now.Add(-354 * pkitest.Day)}

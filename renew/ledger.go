@@ -145,7 +145,7 @@ func (l ledger) known(now Clocks) Clocks {
 func (l *ledger) add(certificates []pki.Certificate, now Clocks) (changed bool) {
 	stepped := l.Boot == now.Boot && now.booted().Sub(l.Booted).Abs() > clockStep
 	for _, c := range certificates {
-		if c.Watched || c.SHA256 == "" || (c.State == pki.Invalid && !c.KeyMatches) {
+		if c.Watched || c.Kind == pki.Memory || c.SHA256 == "" || (c.State == pki.Invalid && !c.KeyMatches) {
 			continue
 		}
 		known := l.Certificates[c.Name]

@@ -32,6 +32,7 @@ func newKubeletNode(t *testing.T) *fakeNode {
 	for _, name := range renewable {
 		n.files.Issue(name, now.Add(-355*pkitest.Day), now.Add(335*pkitest.Day))
 	}
+	n.files.Issue(own, now.Add(-355*pkitest.Day), now.Add(10*pkitest.Day))
 	n.files.Touch(now.Add(-355 * pkitest.Day))
 	var serving *tls.Certificate
 	load := func() {
