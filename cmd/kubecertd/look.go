@@ -20,7 +20,8 @@ func newStatus() *cobra.Command {
 		Long: `Show every certificate of this node: its state, when it expires, when kubecertd
 will renew it, and whether the processes that hold it have loaded what is on disk.
 
-Certificates that exist only in memory are listed last, with their component.`,
+Certificates that exist only in memory are listed last, with their component; a restart
+makes new ones.`,
 		Example: `  kubecertd status
   kubecertd status -o wide          # with paths, serials, reasons and evidence
   kubecertd status -o json | jq '.certificates[] | select(.state != "ok")'
