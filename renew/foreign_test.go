@@ -98,7 +98,9 @@ func TestRunForeignSidecar(t *testing.T) {
 	n.listed = func(list []renew.Component) {
 		for i := range list {
 			// It is stopped, and none comes after it.
-			list[i].Running = list[i].Running && !(list[i].Pod != "" && slices.Contains(n.steps, "stop side-1"))
+			if list[i].Pod != "" && slices.Contains(n.steps, "stop side-1") {
+				list[i].Running = false
+			}
 		}
 	}
 	_, _, err := n.Act(t.Context(), renew.Wish{}, "test")
