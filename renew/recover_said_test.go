@@ -1,11 +1,13 @@
 package renew_test
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -93,5 +95,77 @@ func TestRecoverWithADamagedManifest(t *testing.T) {
 				t.Errorf("history %+v, %v: want a run that is done", runs, err)
 			}
 		})
+	}
+}
+
+// A run that is under way was not cut off, whoever carries it out.
+func TestRecoverDuringARun(t *testing.T) {
+	t.Parallel()
+	n := schedulerOnly(t)
+	events, asked := n.journal(), 0
+	n.onStop = func(string) {
+		asked++
+		if err := n.Recover(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, _, err := n.Act(t.Context(), renew.Wish{}, "timer"); err != nil || asked != 1 {
+		t.Fatalf("asked %d times, %v", asked, err)
+	}
+	if said := events(renew.EventCutOff); len(said) > 0 {
+		t.Errorf("it was taken for one that was cut off: %v", said)
+	}
+	if runs, err := n.State.History(); err != nil || len(runs) != 1 || runs[0].Outcome != renew.Done {
+		t.Errorf("history %+v, %v", runs, err)
+	}
+}
+
+// cutOffAt makes the node's records what they were when this had been written to one.
+func (n *fakeNode) cutOffAt(line string, run func() error) {
+	n.t.Helper()
+	kept := filepath.Join(n.t.TempDir(), "cut")
+	n.Now = func() time.Time {
+		records, _ := filepath.Glob(filepath.Join(n.State.Dir, "runs", "*.jsonl"))
+		if _, err := os.Stat(kept); err != nil && len(records) > 0 && strings.Contains(string(n.read(records[len(records)-1])), line) {
+			n.mustDo(os.CopyFS(kept, os.DirFS(n.State.Dir)))
+		}
+		return time.Now()
+	}
+	_ = run() // how it ends is what is undone
+	n.later(0)
+	n.mustDo(os.RemoveAll(n.State.Dir), os.CopyFS(n.State.Dir, os.DirFS(kept)))
+}
+
+// A restoration that is cut off goes back to what was there before it.
+func TestRecoverARestoration(t *testing.T) {
+	t.Parallel()
+	n, snapshot, _ := restorable(t)
+	file := n.files.Certificate("scheduler.conf")
+	after := n.read(file)
+	n.cutOffAt(`"step":"restore scheduler.conf","event":"begin"`, func() error {
+		_, _, err := n.Restore(t.Context(), snapshot, false)
+		return err
+	})
+	n.mustDo(os.WriteFile(file, nil, 0o600), n.Recover(t.Context()))
+	if got := n.read(file); !bytes.Equal(got, after) {
+		t.Errorf("it holds %d bytes, and not what was there before the restoration", len(got))
+	}
+}
+
+// What is put back after a record that could not be read is itself on record, should it be
+// cut off.
+func TestRecoverAPutBack(t *testing.T) {
+	t.Parallel()
+	n := newFakeNode(t)
+	file := n.files.Certificate("apiserver")
+	before := n.read(file)
+	n.cutOff("apiserver", ": >"+file)
+	records, _ := filepath.Glob(filepath.Join(n.State.Dir, "runs", "*.jsonl"))
+	n.mustDo(os.WriteFile(records[0], []byte("{}\n{}\n"), 0o600))
+	n.cutOffAt(`"step":"put back apiserver","event":"begin"`, func() error { return n.Recover(t.Context()) })
+	// The key was written, the certificate only in part.
+	n.mustDo(os.WriteFile(file, before[:len(before)/2], 0o600), n.Recover(t.Context()))
+	if got := n.read(file); !bytes.Equal(got, before) {
+		t.Errorf("it holds %d bytes, want the %d from before", len(got), len(before))
 	}
 }

@@ -201,6 +201,42 @@ func TestStopIsGivenUp(t *testing.T) {
 	}
 }
 
+// Of two that go down together, etcd is not stopped for an API server that could not be,
+// and an API server that was stopped for an etcd that could not be is brought back.
+func TestStopOfTwo(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name    string
+		refuses func(asked int) bool
+		steps   []string
+		err     string
+	}{
+		{"the API server stays", func(asked int) bool { return asked <= 4 }, nil, "stop kube-apiserver: containerd is not answering"},
+		{"etcd stays", func(asked int) bool { return asked > 1 }, []string{"stop kube-apiserver-1", "grace 1s", "healthy kube-apiserver"},
+			"stop etcd: containerd is not answering"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			n := newFakeNode(t)
+			asked := 0
+			n.stopError = func() error {
+				asked++
+				n.later(time.Duration(asked) * 4 * time.Second)
+				if !tt.refuses(asked) {
+					return nil
+				}
+				return errors.New("containerd is not answering")
+			}
+			_, _, err := n.Act(t.Context(), renew.Wish{}, "timer")
+			if err == nil || !strings.Contains(err.Error(), tt.err) {
+				t.Errorf("error %v, want %q", err, tt.err)
+			}
+			if diff := cmp.Diff(tt.steps, n.done()); diff != "" {
+				t.Errorf("steps (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 // What became stale during the run is not restarted by it: its gates were not asked for.
 func TestRunRestartsNoMoreThanPlanned(t *testing.T) {
 	t.Parallel()
