@@ -105,7 +105,7 @@ func (b *bench) try(ctx context.Context, w way) (r result, err error) {
 	r.leaderless = leaderless(t.leaders.seen(), lives, t.began, ended)
 	if !loaded.IsZero() {
 		r.loaded = loaded.Sub(t.began)
-		if err := b.proven(); err != nil {
+		if err := b.proven(w); err != nil {
 			return r, fmt.Errorf("afterwards: %w", err)
 		}
 	}
@@ -114,8 +114,9 @@ func (b *bench) try(ctx context.Context, w way) (r result, err error) {
 
 // proven asks kubecertd whether every component in a static pod has loaded what is on
 // disk, whatever way was gone. Only kubecertd restarts the kubelet, which keeps
-// connections of the API server's old client certificate.
-func (b *bench) proven() error {
+// connections of the API server's old client certificate. What reloads its client
+// certificates by itself, and is not restarted with auto, cannot be seen to do so.
+func (b *bench) proven(w way) error {
 	status, err := (&story.Node{Node: b.node}).Status()
 	if err != nil {
 		return err
@@ -126,7 +127,7 @@ func (b *bench) proven() error {
 			if !slices.Contains(story.Pods, p.Component) {
 				continue
 			}
-			if seen++; p.Verdict != renew.Loaded {
+			if seen++; p.Verdict != renew.Loaded && (w.id != "auto" || p.Verdict == renew.Stale) {
 				return fmt.Errorf("%s of %s is %s: %s", p.Certificate, p.Component, p.Verdict, p.Evidence)
 			}
 		}
