@@ -41,29 +41,12 @@ func newKubeletNode(t *testing.T) *fakeNode {
 		}
 	}
 	load()
-	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{MinVersion: tls.VersionTLS12,
+	_, port, err := net.SplitHostPort(pkitest.Serve(t, &tls.Config{MinVersion: tls.VersionTLS12,
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			n.mu.Lock()
 			defer n.mu.Unlock()
 			return serving, nil
-		}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			_ = c.(*tls.Conn).HandshakeContext(t.Context())
-			_ = c.Close()
-		}
-	}()
-	t.Cleanup(func() { _ = l.Close(); <-done })
-	_, port, err := net.SplitHostPort(l.Addr().String())
+		}}))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,7 +13,7 @@ import (
 // builder makes the packages that are installed here.
 var builder = &story.Builder{Tags: "grpcnotrace"}
 
-func TestMain(m *testing.M) { os.Exit(story.Main(m, builder)) }
+func TestMain(m *testing.M) { os.Exit(story.Main(m, builder, shifted.Remove)) }
 
 // node is a node of a lab in the hands of one story.
 type node struct{ *story.Node }

@@ -50,7 +50,8 @@ func (b *Builder) Deb(t *testing.T, version string) string {
 	return made
 }
 
-func (b *Builder) remove() error { return os.RemoveAll(b.dir) }
+// Remove removes what was made.
+func (b *Builder) Remove() error { return os.RemoveAll(b.dir) }
 
 // make builds in a folder that shows the repository, except for bin and dist, which
 // belong to whoever works there. Tests run two folders below the repository.

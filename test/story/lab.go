@@ -26,7 +26,7 @@ func Main(m *testing.M, builder *Builder, first ...func() error) (code int) {
 	for _, f := range first {
 		err = errors.Join(err, f())
 	}
-	if err = errors.Join(err, down(), builder.remove()); err != nil {
+	if err = errors.Join(err, down(), builder.Remove()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = max(code, 1)
 	}
