@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,6 +22,11 @@ const (
 // room says why the disks cannot take a snapshot and a renewal together. kubeadm cuts
 // a file to nothing before it writes it, so that a full disk would leave it empty.
 func (n *Node) room(o Observation) error {
+	return n.roomFor(slices.DeleteFunc(files(o.Certificates), func(f Copied) bool { return f.Certificate == kubeletServer }))
+}
+
+// roomFor says why the disks cannot take copies and new versions of these files.
+func (n *Node) roomFor(list []Copied) error {
 	layout, _ := n.Locate()
 	needs := map[uint64]*need{}
 	add := func(dir string, bytes uint64) error {
@@ -37,7 +43,7 @@ func (n *Node) room(o Observation) error {
 		return nil
 	}
 	failed := []error{add(n.State.Dir, reserve)}
-	for _, f := range files(o.Certificates) {
+	for _, f := range list {
 		name := layout.Resolve(f.Path)
 		size := uint64(2 * block) // of one that is not there yet
 		if info, err := os.Stat(name); err == nil {

@@ -54,7 +54,7 @@ func (n *Node) gate(ctx context.Context, o Observation, p *Plan) {
 				"kubeadm would fall back to its own defaults: make the API server reachable once, or put the cluster's ClusterConfiguration into "+n.State.path(configurationFile))
 		}
 	}
-	if len(p.Renew) > 0 || (p.restarts(Kubelet) && len(cured(o, n.Policy, Kubelet)) > 0) {
+	if len(p.Renew) > 0 {
 		if err := n.room(o); err != nil {
 			p.close("disk", err, "make room, or mount it for writing: kubeadm would leave files empty")
 		}

@@ -170,11 +170,14 @@ func (r *run) unreplaced(o Observation, was renewal) error {
 }
 
 // recordReplaced writes down what became of them, so that a restart that does not cure
-// is not repeated for ever.
-func (r *run) recordReplaced(o Observation) error {
+// is not repeated for ever. Not all were to be replaced when a restart has failed.
+func (r *run) recordReplaced(o Observation, all bool) error {
 	var failed []error
 	for _, was := range r.replaced {
 		c, _ := o.Certificate(was.name)
+		if !all && (c.SHA256 == "" || c.SHA256 == was.sha256) {
+			continue // its component may not have been restarted
+		}
 		err := r.unreplaced(o, was)
 		if err == nil {
 			r.log.Info("certificate made anew", event(EventRenewed), zap.String("certificate", c.Name), zap.String("component", maker(c)),

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
 
 	"github.com/kubecertd/kubecertd/pki"
 )
@@ -43,12 +44,16 @@ func (r *run) remakeKubeletServer(ctx context.Context) error {
 	if before.Renewer != pki.Restart {
 		return fmt.Errorf("%s is not the kubelet's own any more: it is left as it is", before.Path)
 	}
+	step := "renew " + kubeletServer
+	if err := r.canRemake(layout, before); err != nil {
+		err = fmt.Errorf("%s is not made anew: %w", before.Path, err)
+		return errors.Join(err, r.end(step, "", "", err))
+	}
 	if !unchanged(r.snapshot, layout, kubeletServer) {
 		if err := r.takeSnapshot(layout, o); err != nil {
 			return err
 		}
 	}
-	step := "renew " + kubeletServer
 	if err := r.begin(step, r.reason(Kubelet)); err != nil {
 		return fmt.Errorf("%s: %w", step, err)
 	}
@@ -65,10 +70,23 @@ func (r *run) remakeKubeletServer(ctx context.Context) error {
 	err = fmt.Errorf("%s could not be made anew: %w", before.Path, err)
 	r.log.Error("certificate not renewed", event(EventRenewFailed), zap.String("certificate", kubeletServer), zap.Error(err))
 	err = errors.Join(err, r.end(step, "", "", err))
+	if unchanged(r.snapshot, layout, kubeletServer) {
+		return err // nothing was removed
+	}
 	if back := r.putBack(layout, kubeletServer, "the kubelet did not make a good one", true); back != nil {
 		return errors.Join(err, back)
 	}
 	return errors.Join(err, r.bringKubeletBack(ctx))
+}
+
+// canRemake says why the files could be taken away and not be put back, or the new ones
+// not be written.
+func (r *run) canRemake(layout pki.Layout, c pki.Certificate) error {
+	dir := filepath.Dir(layout.Resolve(c.Path))
+	if err := unix.Access(dir, unix.W_OK); err != nil {
+		return fmt.Errorf("%s cannot be written: %w: kubecertd.service needs ReadWritePaths= for it, and a start after it was made", dir, err)
+	}
+	return r.roomFor([]Copied{{Certificate: c.Name, Path: c.Path}, {Certificate: c.Name, Path: c.KeyPath}})
 }
 
 // takeAway removes the files of the kubelet's serving certificate, of which the

@@ -9,11 +9,13 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/kubecertd/kubecertd/pki"
 	"github.com/kubecertd/kubecertd/pki/pkitest"
@@ -169,6 +171,16 @@ func TestRemakePutsBack(t *testing.T) {
 				return nil
 			}
 		}, "connection refused"},
+		"nothing can be removed": {func(n *fakeNode) {
+			dir := n.files.Path("/var/lib/kubelet/pki")
+			if err := unix.Mount(dir, dir, "", unix.MS_BIND, ""); err != nil {
+				n.t.Skipf("mount: %v", err)
+			}
+			n.t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+			if err := unix.Mount("", dir, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+				n.t.Skipf("mount: %v", err)
+			}
+		}, "cannot be written: read-only file system: kubecertd.service needs ReadWritePaths="},
 		"it makes none": {func(n *fakeNode) { n.onKubelet = func() {} }, "the kubelet has not made them"},
 		"it is another's": {func(n *fakeNode) {
 			n.onKubelet = func() {
@@ -190,6 +202,9 @@ func TestRemakePutsBack(t *testing.T) {
 			}
 			if diff := cmp.Diff(old, n.ownFiles()); diff != "" {
 				t.Errorf("not as it was (-want +got):\n%s", diff)
+			}
+			if name == "nothing can be removed" && slices.Contains(n.done(), "restart kubelet") {
+				t.Error("the kubelet was restarted for nothing")
 			}
 			// Not at once again.
 			if look := n.Look(t.Context(), renew.Wish{}); look.Plan.Work() || len(look.Plan.Notices) == 0 {

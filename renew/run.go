@@ -152,7 +152,7 @@ func (r *run) carry(ctx context.Context, change func(*run) (failures, stop error
 	ctx = context.WithoutCancel(ctx)
 	r.replacing(o, restarts)
 	if err := r.restart(ctx, restarts); err != nil {
-		return errors.Join(failures, err)
+		return errors.Join(failures, err, r.recordReplaced(r.observe(ctx, r.Now()), false))
 	}
 	return errors.Join(failures, r.prove(ctx, restarts))
 }
@@ -306,12 +306,12 @@ func (r *run) prove(ctx context.Context, restarted []string) error {
 		open := r.unproven(o, restarted)
 		if len(open) == 0 {
 			r.log.Info("every component has loaded what is on disk", event(EventProven), zap.Strings("components", restarted))
-			return errors.Join(r.recordReplaced(o), r.end("prove", "", "", nil))
+			return errors.Join(r.recordReplaced(o, true), r.end("prove", "", "", nil))
 		}
 		select {
 		case <-ctx.Done():
 			err := fmt.Errorf("not proven within %s: %s", proveDeadline, strings.Join(open, "; "))
-			return errors.Join(err, r.recordReplaced(o), r.end("prove", "", "", err))
+			return errors.Join(err, r.recordReplaced(o, true), r.end("prove", "", "", err))
 		case <-time.After(250 * time.Millisecond):
 		}
 	}
