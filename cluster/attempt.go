@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -19,11 +20,13 @@ type attempt struct {
 	base      *url.URL
 	transport *http.Transport
 	client    *http.Client
+	header    http.Header // of every request; may be nil
+	limit     int64       // of an answer, in bytes
 	witness   *witness
 }
 
 func newAttempt(server string, base *url.URL, security *tls.Config) *attempt {
-	a := &attempt{server: server, base: base, witness: &witness{}}
+	a := &attempt{server: server, base: base, witness: &witness{}, limit: maxAnswer}
 	a.transport = &http.Transport{
 		// Through a proxy the transport makes the connection itself.
 		TLSClientConfig:   security,
@@ -45,15 +48,28 @@ type answer struct {
 	body []byte
 }
 
-// maxAnswer bounds what is read of an answer, in bytes.
+// maxAnswer bounds what is read of a short answer, in bytes.
 const maxAnswer = 64 << 10
 
 // do makes one request. The errors are those of the credential's trial.
 func (a *attempt) do(ctx context.Context, method, path string, header http.Header, body []byte) (answer, error) {
-	request, err := http.NewRequestWithContext(ctx, method, a.base.JoinPath(path).String(), bytes.NewReader(body))
+	got, err := a.send(ctx, method, path, header, body)
 	if err != nil {
+		if refusal := a.witness.alert(); refusal != nil {
+			return answer{}, &RefusedError{Server: a.server, Err: refusal}
+		}
 		return answer{}, untried(a.server, err)
 	}
+	return got, nil
+}
+
+// send makes one request.
+func (a *attempt) send(ctx context.Context, method, path string, header http.Header, body []byte) (answer, error) {
+	request, err := http.NewRequestWithContext(ctx, method, a.base.JoinPath(path).String(), bytes.NewReader(body))
+	if err != nil {
+		return answer{}, err
+	}
+	maps.Copy(request.Header, a.header)
 	request.Header.Set("User-Agent", userAgent)
 	request.Header.Set("Accept", "application/json")
 	if body != nil {
@@ -65,15 +81,12 @@ func (a *attempt) do(ctx context.Context, method, path string, header http.Heade
 	response, err := a.client.Do(request)
 	if err != nil {
 		a.witness.note(err)
-		if refusal := a.witness.alert(); refusal != nil {
-			return answer{}, &RefusedError{Server: a.server, Err: refusal}
-		}
-		return answer{}, untried(a.server, err)
+		return answer{}, err
 	}
 	defer func() { _ = response.Body.Close() }()
-	content, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	content, err := io.ReadAll(io.LimitReader(response.Body, a.limit))
 	if err != nil {
-		return answer{}, untried(a.server, err)
+		return answer{}, err
 	}
 	return answer{response.StatusCode, response.Status, content}, nil
 }
