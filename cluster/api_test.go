@@ -146,39 +146,3 @@ func TestNoConnectionIsKept(t *testing.T) {
 		t.Error("the connection is still open")
 	}
 }
-
-// All that a kubeconfig may say of who we are, in the file or in files that it names.
-func TestKubeconfigCredentials(t *testing.T) {
-	var authorization string
-	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		authorization = r.Header.Get("Authorization")
-		fmt.Fprintf(w, configMap, `"ClusterConfiguration":"x"`)
-	}))
-	t.Cleanup(server.Close)
-	for user, want := range map[string]string{
-		`{token: t}`:                              "Bearer t",
-		`{tokenFile: token}`:                      "Bearer from a file",
-		`{username: u, password: p}`:              "Basic dTpw",
-		`{token: t, exec: null}`:                  "Bearer t",
-		`{exec: {command: aws}}`:                  "made by another program",
-		`{auth-provider: {name: oidc}}`:           "made by another program",
-		`{client-certificate: missing.crt}`:       "missing.crt: no such file",
-		`{client-certificate-data: bm90aGluZw==}`: "its client certificate",
-	} {
-		path := kubeconfig(t, server, server.URL)
-		content, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for name, text := range map[string]string{path: strings.Replace(string(content), "{token: t}", user, 1), filepath.Join(filepath.Dir(path), "token"): "from a file\n"} {
-			if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
-		authorization = ""
-		_, err = cluster.API{Kubeconfigs: []string{path}}.Configuration(t.Context())
-		if got := fmt.Sprint(authorization, err); !strings.Contains(got, want) || (authorization == "") != (err != nil) {
-			t.Errorf("%s: sent %q, %v; want %q", user, authorization, err, want)
-		}
-	}
-}

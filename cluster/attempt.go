@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -20,13 +19,11 @@ type attempt struct {
 	base      *url.URL
 	transport *http.Transport
 	client    *http.Client
-	header    http.Header // of every request; may be nil
-	limit     int64       // of an answer, in bytes
 	witness   *witness
 }
 
 func newAttempt(server string, base *url.URL, security *tls.Config) *attempt {
-	a := &attempt{server: server, base: base, witness: &witness{}, limit: maxAnswer}
+	a := &attempt{server: server, base: base, witness: &witness{}}
 	a.transport = &http.Transport{
 		// Through a proxy the transport makes the connection itself.
 		TLSClientConfig:   security,
@@ -48,28 +45,15 @@ type answer struct {
 	body []byte
 }
 
-// maxAnswer bounds what is read of a short answer, in bytes.
+// maxAnswer bounds what is read of an answer, in bytes.
 const maxAnswer = 64 << 10
 
 // do makes one request. The errors are those of the credential's trial.
 func (a *attempt) do(ctx context.Context, method, path string, header http.Header, body []byte) (answer, error) {
-	got, err := a.send(ctx, method, path, header, body)
-	if err != nil {
-		if refusal := a.witness.alert(); refusal != nil {
-			return answer{}, &RefusedError{Server: a.server, Err: refusal}
-		}
-		return answer{}, untried(a.server, err)
-	}
-	return got, nil
-}
-
-// send makes one request.
-func (a *attempt) send(ctx context.Context, method, path string, header http.Header, body []byte) (answer, error) {
 	request, err := http.NewRequestWithContext(ctx, method, a.base.JoinPath(path).String(), bytes.NewReader(body))
 	if err != nil {
-		return answer{}, err
+		return answer{}, untried(a.server, err)
 	}
-	maps.Copy(request.Header, a.header)
 	request.Header.Set("User-Agent", userAgent)
 	request.Header.Set("Accept", "application/json")
 	if body != nil {
@@ -81,12 +65,15 @@ func (a *attempt) send(ctx context.Context, method, path string, header http.Hea
 	response, err := a.client.Do(request)
 	if err != nil {
 		a.witness.note(err)
-		return answer{}, err
+		if refusal := a.witness.alert(); refusal != nil {
+			return answer{}, &RefusedError{Server: a.server, Err: refusal}
+		}
+		return answer{}, untried(a.server, err)
 	}
 	defer func() { _ = response.Body.Close() }()
-	content, err := io.ReadAll(io.LimitReader(response.Body, a.limit))
+	content, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
 	if err != nil {
-		return answer{}, err
+		return answer{}, untried(a.server, err)
 	}
 	return answer{response.StatusCode, response.Status, content}, nil
 }

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/status"
+	"k8s.io/client-go/rest"
 )
 
 // What follows tries a renewed credential against what runs, before anything is
@@ -29,14 +30,32 @@ import (
 func TryKubeconfig(ctx context.Context, kubeconfig, address string) error {
 	ctx, cancel := context.WithTimeout(ctx, deadline)
 	defer cancel()
-	k, err := readKubeconfig(kubeconfig, address)
+	config, err := API{Address: address}.config(kubeconfig)
 	if err != nil {
 		return &RefusedError{Err: err}
 	}
-	if k.foreign != nil {
-		return fmt.Errorf("the credential could not be tried: %w", k.foreign)
+	if config.ExecProvider != nil || config.AuthProvider != nil {
+		return fmt.Errorf("the credential could not be tried: %s has it made by another program", kubeconfig)
 	}
-	_, err = k.attempt().review(ctx, nil)
+	server, _, err := rest.DefaultServerUrlFor(config)
+	if err != nil {
+		return &RefusedError{Err: fmt.Errorf("%s: %w", kubeconfig, err)}
+	}
+	security, err := rest.TLSConfigFor(config)
+	if err == nil && security != nil && security.GetClientCertificate != nil {
+		// Files that the kubeconfig names are otherwise read in the handshake, where
+		// their faults look like the server's.
+		_, err = security.GetClientCertificate(&tls.CertificateRequestInfo{})
+	}
+	if err != nil {
+		return &RefusedError{Err: fmt.Errorf("%s: %w", kubeconfig, err)}
+	}
+	a := newAttempt("the API server at "+server.Host, server, security)
+	a.transport.Proxy = config.Proxy
+	if a.client.Transport, err = rest.HTTPWrappersForConfig(config, a.transport); err != nil {
+		return &RefusedError{Err: fmt.Errorf("%s: %w", kubeconfig, err)}
+	}
+	_, err = a.review(ctx, nil)
 	return err
 }
 

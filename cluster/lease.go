@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/rest"
 )
 
 // LeaderLease is the coordination.k8s.io Lease in kube-system by which
@@ -62,8 +64,10 @@ func (l *LeaderLease) Release(ctx context.Context) (released bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	_, err = l.do(ctx, http.MethodPut, body)
-	if said(err, http.StatusConflict) {
+	err = l.do(func(client *rest.RESTClient) error {
+		return client.Put().AbsPath(l.path()).SetHeader("Content-Type", "application/json").Body(body).Do(ctx).Error()
+	})
+	if apierrors.IsConflict(err) {
 		return false, nil
 	}
 	if err != nil {
@@ -78,7 +82,11 @@ func (l *LeaderLease) path() string {
 
 // get reads the lease as it is, with whatever newer versions have put into it.
 func (l *LeaderLease) get(ctx context.Context) (lease, spec map[string]any, err error) {
-	raw, err := l.do(ctx, http.MethodGet, nil)
+	var raw []byte
+	err = l.do(func(client *rest.RESTClient) error {
+		raw, err = client.Get().AbsPath(l.path()).Do(ctx).Raw()
+		return err
+	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("lease of %s: %w", l.Component, err)
 	}
@@ -93,14 +101,18 @@ func (l *LeaderLease) get(ctx context.Context) (lease, spec map[string]any, err 
 }
 
 // do asks with the first credentials that the API server accepts.
-func (l *LeaderLease) do(ctx context.Context, method string, body []byte) (answer []byte, err error) {
+func (l *LeaderLease) do(request func(*rest.RESTClient) error) error {
 	var failed []error
 	for _, kubeconfig := range l.Kubeconfigs {
-		answer, err := l.request(ctx, kubeconfig, method, l.path(), body)
-		if err == nil || said(err, http.StatusConflict, http.StatusNotFound) {
-			return answer, err
+		client, err := l.client(kubeconfig)
+		if err == nil {
+			err = request(client)
+			hangUp(client)
+		}
+		if err == nil || apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
+			return err
 		}
 		failed = append(failed, fmt.Errorf("%s: %w", kubeconfig, err))
 	}
-	return nil, errors.Join(failed...)
+	return errors.Join(failed...)
 }

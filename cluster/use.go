@@ -5,10 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
+
+	"k8s.io/client-go/rest"
 )
 
 // What follows has the node's own API server do what it needs a client certificate of
@@ -151,13 +154,36 @@ func (a API) believed(ctx context.Context, path string) (got answer, kubeconfig 
 	return answer{}, "", fmt.Errorf("the API server could not be asked: %w", errors.Join(failed...))
 }
 
-// get asks the API server for a path as it is.
+// get asks the API server for a path as it is. client-go's REST client would take the
+// words of those behind the API server for its own.
 func (a API) get(ctx context.Context, kubeconfig, path string) (answer, error) {
-	got, err := a.ask(ctx, kubeconfig, http.MethodGet, path, nil)
+	config, err := a.config(kubeconfig)
+	if err != nil {
+		return answer{}, err
+	}
+	server, _, err := rest.DefaultServerUrlFor(config)
 	if err != nil {
 		return answer{}, fmt.Errorf("%s: %w", kubeconfig, err)
 	}
-	return got, nil
+	client, err := rest.HTTPClientFor(config)
+	if err != nil {
+		return answer{}, fmt.Errorf("%s: %w", kubeconfig, err)
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, server.JoinPath(path).String(), nil)
+	if err != nil {
+		return answer{}, err
+	}
+	request.Header.Set("Accept", "application/json")
+	response, err := client.Do(request)
+	if err != nil {
+		return answer{}, fmt.Errorf("%s: %w", kubeconfig, err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxList))
+	if err != nil {
+		return answer{}, fmt.Errorf("%s: %w", kubeconfig, err)
+	}
+	return answer{response.StatusCode, response.Status, body}, nil
 }
 
 // maxList bounds what is read of a list of APIServices, in bytes: each takes some
