@@ -170,6 +170,17 @@ func Age(n *controlplane.Node, names ...string) error {
 	return nil
 }
 
+// Expire replaces certificates by ones that ran out a day ago, after a year. What the
+// daemon remembers of the ones before goes with them.
+func (n *Node) Expire(t *testing.T, names ...string) {
+	t.Helper()
+	ended := time.Now().Add(-24 * time.Hour)
+	if err := n.MintCertificates(ended.Add(-365*24*time.Hour), ended, names...); err != nil {
+		t.Fatal(err)
+	}
+	n.MustRun(t, "rm", "-f", StateDir+"/ledger.json")
+}
+
 // Renewed says whether a certificate that was aged is a new one.
 func (n *Node) Renewed(t *testing.T, name string) bool {
 	t.Helper()
