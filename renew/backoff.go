@@ -23,6 +23,7 @@ const kubeletMemory = 10 * time.Minute
 // remembered says which of these components the kubelet would let wait, and why; empty
 // when none. It is for the plan to say and for a run to act on: the kubelet is restarted
 // before them, which takes a second and stops no container, and then it has forgotten.
+// That needs an API server that answers.
 func remembered(o Observation, restarts []string) string {
 	kubelet, here := o.Component(Kubelet)
 	if !here || kubelet.Started.IsZero() {
@@ -50,8 +51,15 @@ func (r *run) makeForget(ctx context.Context, restarts []string) error {
 		return nil
 	}
 	err := r.kubeletCanStart()
-	if r.Policy.Restart.For(Kubelet) == RestartNever {
+	switch {
+	case r.Policy.Restart.For(Kubelet) == RestartNever:
 		err = errors.New("restart.override.kubelet is never")
+	case err == nil:
+		// A kubelet that has just started asks the API server for the mirror of each static
+		// pod before it does anything else with it. One that takes the question and does not
+		// answer, because its etcd is gone, holds it for 34 s at a time (kubelet:
+		// kubelet.go, tryReconcileMirrorPods).
+		err = r.healthyNow(ctx, APIServer)
 	}
 	if err != nil {
 		r.log.Warn("the kubelet will wait before it starts a component again", zap.String("reason", why), zap.NamedError("not_restarted", err))

@@ -2,6 +2,7 @@ package renew_test
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -53,6 +54,18 @@ func TestKubeletFirst(t *testing.T) {
 		{"the kubelet is not to be restarted", func(n *fakeNode) {
 			n.startedAgain(renew.Scheduler, 20*time.Second)
 			n.Policy.Restart.Of = map[string]renew.RestartPolicy{renew.Kubelet: renew.RestartNever}
+		}, []string{"kube-scheduler was started again"}, helped[:2]},
+		{"the API server would let the kubelet hang", func(n *fakeNode) {
+			n.startedAgain(renew.Scheduler, 20*time.Second)
+			tried := false
+			n.await = func(_ context.Context, name string, _ func(string)) error {
+				// It answered when the gates were asked, and does again when the scheduler is back.
+				if stopped := len(n.rest()) > 0; name == renew.APIServer && tried && !stopped {
+					return errors.New("readyz: 500: etcd failed")
+				}
+				return nil
+			}
+			n.Credentials = whileTrying{&servers{}, func(string) { tried = true }}
 		}, []string{"kube-scheduler was started again"}, helped[:2]},
 		{"the kubelet could not start again", func(n *fakeNode) {
 			n.startedAgain(renew.Scheduler, 20*time.Second)
