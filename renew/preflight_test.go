@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -57,7 +58,10 @@ func TestPreflightRefusedAndRead(t *testing.T) {
 	t.Parallel()
 	n := schedulerOnly(t)
 	n.Credentials = whileTrying{&servers{refuse: "scheduler.conf"}, func(string) {
+		// The kernel stamps inodes with a clock that is some milliseconds behind.
+		time.Sleep(20 * time.Millisecond)
 		n.pods[renew.Scheduler] = renew.Component{Name: renew.Scheduler, ID: "by-itself", Running: true, Started: n.Now()}
+		time.Sleep(20 * time.Millisecond)
 	}}
 	if _, _, err := n.Act(t.Context(), renew.Wish{}, "timer"); err == nil {
 		t.Fatal("nothing was refused")
