@@ -33,7 +33,11 @@ func TestRestore(t *testing.T) {
 	if err != nil || id != "" || len(changes) != len(renewable) || !bytes.Equal(n.read(n.files.Certificate("scheduler.conf")), after) || len(n.rest()) > 0 {
 		t.Fatalf("dry run: %q, %d changes, %v, steps %q; want nothing touched", id, len(changes), err, n.rest())
 	}
+	events := n.journal()
 	id, changes, err = n.Restore(t.Context(), snapshot, false)
+	if restored, back := len(events(renew.EventRestored)), len(events(renew.EventPutBack)); restored != len(renewable) || back > 0 {
+		t.Errorf("said to be restored %d times, put back %d times; want all restored", restored, back)
+	}
 	if err != nil || id == "" || len(changes) != len(renewable) {
 		t.Fatalf("%q, %d changes, %v", id, len(changes), err)
 	}
