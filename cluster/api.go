@@ -117,6 +117,12 @@ func (a API) config(kubeconfig string) (*rest.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", kubeconfig, err)
 	}
+	// Read now: files would be watched for as long as the process lives, with a wake-up
+	// every ten seconds for each (client-go: transport/cert_rotation.go).
+	if err := rest.LoadTLSFiles(config); err != nil {
+		return nil, fmt.Errorf("%s: %w", kubeconfig, err)
+	}
+	config.CertFile, config.KeyFile, config.CAFile = "", "", ""
 	config.UserAgent = userAgent
 	if a.Address == "" {
 		return config, nil
