@@ -62,13 +62,13 @@ func (l *Loop) Run(ctx context.Context) error {
 	trigger := "start"
 	for {
 		next := time.NewTimer(l.look(ctx, trigger))
-		// A look allocates a few megabytes that the next one needs in an hour.
-		debug.FreeOSMemory()
+		wake := rest()
 		trigger = ""
 		for trigger == "" {
 			select {
 			case <-ctx.Done():
 				next.Stop()
+				wake()
 				l.Notify.Stopping()
 				l.Node.Log.Info("stopping", event(EventStopping), zap.String("cause", context.Cause(ctx).Error()))
 				return nil
@@ -84,7 +84,18 @@ func (l *Loop) Run(ctx context.Context) error {
 			}
 		}
 		next.Stop()
+		wake()
 	}
+}
+
+// rest gives back the few megabytes that a look has allocated, and stops Go's collector
+// until the next one: it would run every two minutes for nothing (Go: runtime/proc.go,
+// forcegcperiod), and be most of what the idle daemon does. Should memory be used all the
+// same, it runs at the limit that main has set.
+func rest() (wake func()) {
+	debug.FreeOSMemory()
+	percent := debug.SetGCPercent(-1)
+	return func() { debug.SetGCPercent(percent) }
 }
 
 // look looks once, acts if there is anything to do, and says how long to wait.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"runtime/debug"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -100,6 +101,37 @@ func TestLoopTimerAlone(t *testing.T) {
 			t.Errorf("told the service manager (-want +got):\n%s", diff)
 		}
 	})
+}
+
+// collector is a service manager that looks, whenever it gets a sign of life between two
+// looks, whether Go's collector rests.
+type collector struct {
+	manager
+	percents []int
+}
+
+func (c *collector) Watchdog() {
+	percent := debug.SetGCPercent(100)
+	debug.SetGCPercent(percent)
+	c.percents = append(c.percents, percent)
+}
+
+// Nothing but the sign of life happens between two looks, and the collector is back for
+// each of them.
+func TestCollectorRestsBetweenLooks(t *testing.T) {
+	before := debug.SetGCPercent(100)
+	defer debug.SetGCPercent(before)
+	synctest.Test(t, func(t *testing.T) {
+		c := &collector{manager: manager{interval: 10 * time.Hour}}
+		loop(t, &c.manager, func(l *renew.Loop) { l.Notify = c }, func() { time.Sleep(13 * time.Hour) })
+		// The first look, two signs of life, the second look.
+		if diff := cmp.Diff([]int{100, -1, -1, 100}, c.percents); diff != "" {
+			t.Errorf("percentages (-want +got):\n%s", diff)
+		}
+	})
+	if after := debug.SetGCPercent(100); after != 100 {
+		t.Errorf("the loop has left it at %d", after)
+	}
 }
 
 // away is an API server that cannot be reached.
