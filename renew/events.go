@@ -25,6 +25,8 @@ const (
 	EventPutBackFailed = "5c510a2958d5eefd4348ddaa11981718"
 	// EventRestored: a certificate is what it was in an older snapshot, as a person asked.
 	EventRestored = "dd2a51954264a7bac7e73f960ca6fd31"
+	// EventKept: a snapshot was taken of what somebody else has written.
+	EventKept = "8f92c5c26f9a534c98f8e53cd78cd7b7"
 	// EventRepaired: what kubeadm changed beside the certificate is as it was.
 	EventRepaired = "c48b61502305404894a67ffb8578b490"
 	// EventPreflight: a new credential was refused, or could not be tried.

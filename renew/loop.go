@@ -130,6 +130,9 @@ func (l *Loop) look(ctx context.Context, trigger string) time.Duration {
 			if err := n.Remember(ctx); err != nil {
 				l.notice(err.Error())
 			}
+			if err := n.Keep(seen.Observation); err != nil {
+				l.notice(err.Error())
+			}
 		}
 	}
 	if p := seen.Plan.Paused; p != nil && !p.Until.IsZero() {

@@ -65,6 +65,13 @@ const keepRuns = 100
 // idTime is how the id of a run begins, so that ids sort by time.
 const idTime = "20060102T150405.000Z"
 
+// newID names a run or a snapshot.
+func newID(now time.Time) string {
+	var suffix [3]byte
+	_, _ = rand.Read(suffix[:]) // never fails (crypto/rand)
+	return now.UTC().Format(idTime) + "-" + hex.EncodeToString(suffix[:])
+}
+
 // recorder writes one run's record.
 type recorder struct {
 	id   string
@@ -77,9 +84,7 @@ func (s State) record(now func() time.Time, trigger string, plan Plan) (*recorde
 	if err := s.prepare(); err != nil {
 		return nil, err
 	}
-	var suffix [3]byte
-	_, _ = rand.Read(suffix[:]) // never fails (crypto/rand)
-	id := now().UTC().Format(idTime) + "-" + hex.EncodeToString(suffix[:])
+	id := newID(now())
 	f, err := os.OpenFile(s.path("runs", id+".jsonl"), os.O_WRONLY|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("record of the run: %w: nothing was changed", err)

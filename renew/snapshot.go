@@ -23,7 +23,7 @@ import (
 // Snapshot is a copy of every file that a run may change on this node, and of the
 // CAs' certificates, by which the copies can be judged later. CA keys are not copied.
 type Snapshot struct {
-	ID    string    `json:"id"` // of the run that took it
+	ID    string    `json:"id"` // that of the run that took it, where one did
 	Taken time.Time `json:"taken"`
 	Files []Copied  `json:"files"`
 
