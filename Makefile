@@ -29,16 +29,17 @@ help: ## List the targets
 build: ## Build bin/kubecertd
 	$(GOBUILD) -o bin/kubecertd ./cmd/kubecertd
 
-test: deps lint package unit ## Everything: lint, unit tests, packages, and the stories on real control planes
+test: deps lint package ## Everything: lint, packages, unit tests under the race detector, and the stories on real control planes
+	$(call phase,unit tests)
+	go test -short $(RACE) ./...
+	go test -tags failpoints -run Failpoint ./renew
 	$(call phase,the parts of the lab)
 	go run ./test/lab parts
 	$(call phase,all tests with real runtimes and control planes)
 	go test -timeout 60m -count=1 -p 1 -v ./...
 
-unit: ## The tests that need no lab and no container runtime, under the race detector where there is gcc
-	$(call phase,unit tests)
-	go test -short $(RACE) ./...
-	go test -tags failpoints -run Failpoint ./renew
+unit: ## The quick inner loop: the tests that need no lab and no container runtime
+	go test -short ./...
 
 lint: ## golangci-lint (with gofmt, go vet and the import directions) and shellcheck
 	$(call phase,lint)
