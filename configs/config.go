@@ -41,6 +41,8 @@ type Config struct {
 type Renew struct {
 	// Before is how long before its end a certificate is renewed.
 	Before Threshold `mapstructure:"before"`
+	// Critical is how near its end a certificate waits for nobody any more.
+	Critical Threshold `mapstructure:"critical"`
 	// Kubeadm is the program, a path or a name looked up in PATH.
 	Kubeadm string `mapstructure:"kubeadm"`
 	// Timeout is the deadline of one `kubeadm certs renew NAME`.
@@ -157,9 +159,10 @@ type Log struct {
 func Default() Config {
 	return Config{
 		Renew: Renew{
-			Before:  Threshold{Before: 30 * day, Share: 0.33},
-			Kubeadm: "kubeadm",
-			Timeout: time.Minute,
+			Before:   Threshold{Before: 30 * day, Share: 0.33},
+			Critical: Threshold{Before: 3 * day, Share: 0.1},
+			Kubeadm:  "kubeadm",
+			Timeout:  time.Minute,
 		},
 		Check: Check{Interval: time.Hour, Retry: time.Minute, RetryLimit: 4 * time.Hour, Settle: time.Second},
 		Restart: Restart{

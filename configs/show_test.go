@@ -49,6 +49,7 @@ func TestYAMLWithOrigins(t *testing.T) {
 	}
 	want := `renew:
   before: 30d, 33% # default
+  critical: 3d, 10% # default
   kubeadm: kubeadm # default
   timeout: 1m # default
   copies: [] # default

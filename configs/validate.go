@@ -20,6 +20,7 @@ const silent = 2 * time.Minute
 func (c Config) Validate() error {
 	var p Problems
 	p.threshold("renew.before", c.Renew.Before)
+	p.threshold("renew.critical", c.Renew.Critical)
 	p.program("renew.kubeadm", c.Renew.Kubeadm)
 	p.between("renew.timeout", c.Renew.Timeout, time.Second, silent)
 

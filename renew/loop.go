@@ -226,6 +226,9 @@ func (l *Loop) say(seen Look, trigger string) {
 			log.Warn("blocked", append(fields, event(EventBlocked), zap.String("gate", g.Name), zap.String("reason", g.Reason), zap.String("remedy", g.Remedy))...)
 		}
 	case plan.Work():
+		if plan.Urgent != "" {
+			log.Info("it waits for no window and no turn", event(EventPlanned), zap.String("reason", plan.Urgent))
+		}
 		for _, r := range plan.Renew {
 			log.Info("certificate is due", event(EventPlanned), zap.String("certificate", r.Certificate), zap.Time("not_after", r.NotAfter), zap.String("reason", r.Reason))
 		}

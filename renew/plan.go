@@ -22,6 +22,9 @@ type Plan struct {
 	Blocked []Gate `json:"blocked"`
 	// Notices are what is wrong and cannot be cured by this plan.
 	Notices []string `json:"notices,omitempty"`
+	// Urgent is why what is to be done waits for no maintenance window and no other
+	// node's turn; empty when it can wait.
+	Urgent string `json:"urgent,omitempty"`
 	// Paused is the pause that is in force, also when there is nothing to do.
 	Paused *Pause `json:"paused,omitempty"`
 	// KubeletFirst is why the kubelet is restarted before anything else: it would let
@@ -151,6 +154,7 @@ func Decide(o Observation, policy Policy, wish Wish) Plan {
 		}
 		p.Restart = append(p.Restart, Restart{name, reason})
 	}
+	p.Urgent = p.urgent(o, policy)
 	decideCopies(o, policy, &p)
 	switch {
 	case p.certificates():

@@ -17,6 +17,9 @@ type Policy struct {
 	// Share is a share of the certificate's lifetime, above 0 and below 1; 0 means
 	// not set.
 	Share float64
+	// Margin is how near its end a certificate waits for nobody any more. What has expired
+	// never does.
+	Margin Margin
 	// Retry is for what has failed.
 	Retry Retry
 	// Restart says which components are restarted.
@@ -115,17 +118,8 @@ func (p Policy) alarm(c pki.Certificate, d Decision, now time.Time) Decision {
 // before is how long before its end the certificate is due, and a remark where
 // the policy could not be applied as it stands.
 func (p Policy) before(c pki.Certificate) (time.Duration, string) {
-	lifetime := c.NotAfter.Sub(c.Issued)
-	if c.Issued.IsZero() || lifetime <= 0 {
-		lifetime = c.NotAfter.Sub(c.NotBefore)
-	}
-	var before time.Duration
-	if p.Share > 0 {
-		before = time.Duration(p.Share * float64(lifetime))
-	}
-	if p.Before > 0 && (before == 0 || p.Before < before) {
-		before = p.Before
-	}
+	lifetime := lifetime(c)
+	before := shorter(p.Before, p.Share, lifetime)
 	if before < lifetime || lifetime <= 0 {
 		return before, ""
 	}

@@ -35,6 +35,9 @@ func WritePlan(w io.Writer, p renew.Plan) {
 			fmt.Fprintln(w, "  (no other member shares this etcd: etcd and kube-apiserver go down together, which is the shortest outage)")
 		}
 	}
+	if p.Urgent != "" {
+		fmt.Fprintf(w, "It waits for no window and no turn: %s\n", p.Urgent)
+	}
 	if len(p.Copies) > 0 {
 		fmt.Fprintln(w, "Refresh copies:")
 		for _, c := range p.Copies {

@@ -54,7 +54,7 @@ func newNode(c configs.Config, log *zap.Logger) *node {
 		Credentials: credentials{locate},
 		Uses:        uses{locate},
 		Kubeadm:     renew.Kubeadm{Path: c.Renew.Kubeadm, Timeout: c.Renew.Timeout},
-		Policy: renew.Policy{Before: c.Renew.Before.Before, Share: c.Renew.Before.Share,
+		Policy: renew.Policy{Before: c.Renew.Before.Before, Share: c.Renew.Before.Share, Margin: renew.Margin(c.Renew.Critical),
 			Retry: renew.Retry{After: c.Check.Retry, Limit: c.Check.RetryLimit}, Restart: policies(c.Restart)},
 		Restarts: renew.RestartOptions{
 			Grace: map[string]time.Duration{
