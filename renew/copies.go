@@ -128,12 +128,15 @@ func decideCopies(o Observation, policy Policy, p *Plan) {
 		}
 		switch until, held := o.held(policy.Retry, copyStep(v.Path), unlimited); {
 		case v.State == CopyUnreadable && v.Configured:
-			p.Notices = append(p.Notices, fmt.Sprintf("%s (renew.copies) cannot be read: %s", v.Path, v.Reason))
+			p.notice(Notice{ID: "copy-unreadable", Severity: Warning, Text: fmt.Sprintf("%s (renew.copies) cannot be read: %s", v.Path, v.Reason),
+				Remedy: "copy admin.conf there again, or take it off renew.copies"})
 		case v.State != CopyStale:
 		case !v.Refresh:
-			p.Notices = append(p.Notices, fmt.Sprintf("%s is a stale copy of %s: %s", v.Path, v.Certificate, v.Reason))
+			p.notice(Notice{ID: "copy-stale", Severity: Warning, Text: fmt.Sprintf("%s is a stale copy of %s: %s", v.Path, v.Certificate, v.Reason),
+				Remedy: "copy it again, or name it in renew.copies"})
 		case held != "":
-			p.Notices = append(p.Notices, fmt.Sprintf("%s is a stale copy of %s, and its refreshing %s", v.Path, v.Certificate, held))
+			p.notice(Notice{ID: "copy-failed", Severity: Warning, At: until,
+				Text: fmt.Sprintf("%s is a stale copy of %s, and its refreshing %s", v.Path, v.Certificate, held)})
 			if p.Next.IsZero() || until.Before(p.Next) {
 				p.Next, p.NextReason = until, v.Path+" is tried again"
 			}

@@ -161,7 +161,7 @@ func TestStaleCopyIsFoundByALook(t *testing.T) {
 		t.Errorf("the record does not say that the copy alone failed: %s", steps)
 	}
 	plan := n.Look(t.Context(), renew.Wish{}).Plan
-	if plan.Work() || !strings.Contains(strings.Join(plan.Notices, ""), "failed once and is tried again") || plan.Next.IsZero() {
+	if plan.Work() || !strings.Contains(plan.Notices.String(), "failed once and is tried again") || plan.Next.IsZero() {
 		t.Errorf("what failed is not tried again later: %+v", plan)
 	}
 	n.files.Remove(n.files.Path("/root/.kube/config.lock"))

@@ -170,7 +170,7 @@ func TestDecideForeign(t *testing.T) {
 			if len(plan.Blocked) > 0 {
 				t.Errorf("blocked: %+v", plan.Blocked)
 			}
-			if said := strings.Join(plan.Notices, "\n"); !strings.Contains(said, tt.notice) || (tt.notice == "" && said != "") {
+			if said := plan.Notices.String(); !strings.Contains(said, tt.notice) || (tt.notice == "" && said != "") {
 				t.Errorf("notices %q, want %q", said, tt.notice)
 			}
 		})

@@ -198,8 +198,8 @@ func (l *Loop) act(ctx context.Context, trigger string) time.Duration {
 // say logs what a look found: every decision once, and "nothing due" too.
 func (l *Loop) say(seen Look, trigger string) {
 	plan, log := seen.Plan, l.Node.Log
-	for _, text := range plan.Notices {
-		l.notice(text)
+	for _, n := range plan.Notices {
+		l.notice(n.Text)
 	}
 	for _, p := range seen.Observation.Problems {
 		l.notice(p.What + ": " + p.Err)

@@ -54,6 +54,18 @@ func (w wear) String() string {
 	return text
 }
 
+// notice says why a component is not restarted for what it must make anew.
+func (w wear) notice() Notice {
+	n := Notice{ID: "own-certificate", Severity: Warning, Text: w.String(), At: w.until}
+	if w.certificate.State == pki.Expired {
+		n.Severity = Critical
+	}
+	if w.until.IsZero() {
+		n.Remedy = restartYourself(w.component)
+	}
+	return n
+}
+
 const (
 	// settled is how old a certificate that a process made at its start must be for
 	// another start to be worth it. They are made for a year and more; one that is due

@@ -104,7 +104,7 @@ func TestDecideInMemory(t *testing.T) {
 			if !slices.Equal(restarts, tt.restart) || len(p.Renew) > 0 {
 				t.Errorf("restarts %v and renews %v, want to restart %v", restarts, p.Renew, tt.restart)
 			}
-			if notices := strings.Join(p.Notices, "\n"); (notices == "") != (tt.notice == "") || !strings.Contains(notices, tt.notice) {
+			if notices := p.Notices.String(); (notices == "") != (tt.notice == "") || !strings.Contains(notices, tt.notice) {
 				t.Errorf("notices %q, want %q", notices, tt.notice)
 			}
 			if !strings.HasPrefix(p.NextReason, tt.next) || !p.Next.IsZero() && !p.Next.After(now) {

@@ -21,7 +21,7 @@ type Plan struct {
 	// plan is carried out.
 	Blocked []Gate `json:"blocked"`
 	// Notices are what is wrong and cannot be cured by this plan.
-	Notices []string `json:"notices,omitempty"`
+	Notices Notices `json:"notices,omitempty"`
 	// Urgent is why what is to be done waits for no maintenance window and no other
 	// node's turn; empty when it can wait.
 	Urgent string `json:"urgent,omitempty"`
@@ -91,7 +91,7 @@ func (p Plan) certificates() bool { return len(p.Renew)+len(p.Restart) > 0 }
 func Decide(o Observation, policy Policy, wish Wish) Plan {
 	p := Plan{At: o.At, Renew: []Renewal{}, Restart: []Restart{}, Blocked: []Gate{}, Paused: o.Paused}
 	proofs := Prove(o)
-	var watched []string // notices
+	var watched Notices
 
 	p.Decisions = make([]Decided, 0, len(o.Certificates))
 	for _, c := range o.Certificates {
@@ -119,20 +119,21 @@ func Decide(o Observation, policy Policy, wish Wish) Plan {
 				p.Next, p.NextReason = w.until, c.Name+" is tried again"
 			}
 			if w.not != "" {
-				p.Notices = append(p.Notices, w.String())
+				p.notice(w.notice())
 			}
 			continue
 		}
-		if notice := notice(c, d); notice != "" {
+		if notice := noticeOf(c, d); notice.Text != "" {
 			if c.Watched {
 				watched = append(watched, notice)
 			} else {
-				p.Notices = append(p.Notices, notice)
+				p.notice(notice)
 			}
 		}
 	}
 	if more := len(watched) - mostWatched; more > 0 {
-		watched = append(watched[:mostWatched], fmt.Sprintf("%d more watched certificates are not as they should be: kubecertd status", more))
+		watched = append(watched[:mostWatched], Notice{ID: "watched-certificate", Severity: Critical, Remedy: "kubecertd status",
+			Text: fmt.Sprintf("%d more watched certificates are not as they should be: kubecertd status", more)})
 	}
 	p.Notices = append(p.Notices, watched...)
 
@@ -146,7 +147,7 @@ func Decide(o Observation, policy Policy, wish Wish) Plan {
 			continue
 		}
 		if until, why := o.held(policy.Retry, "restart "+name, unlimited); why != "" && len(p.Renew) == 0 && !wish.any() {
-			p.Notices = append(p.Notices, fmt.Sprintf("the restart of %s %s", name, why))
+			p.notice(Notice{ID: "restart-failed", Severity: Critical, At: until, Text: fmt.Sprintf("the restart of %s %s", name, why)})
 			if p.Next.IsZero() || until.Before(p.Next) {
 				p.Next, p.NextReason = until, "the restart of "+name+" is tried again"
 			}
@@ -169,12 +170,13 @@ func Decide(o Observation, policy Policy, wish Wish) Plan {
 			p.Next, p.NextReason = proof.Until, proof.Component+" should have loaded "+proof.Certificate
 		case proof.Verdict != Stale:
 		case !proof.Older:
-			p.Notices = append(p.Notices, fmt.Sprintf(
+			p.notice(Notice{ID: "stale-though-newer", Severity: Warning, Text: fmt.Sprintf(
 				"%s has not loaded %s (%s) although it started after the file was written: restarting would not help; compare the paths in its manifest",
-				proof.Component, proof.Certificate, proof.Evidence))
+				proof.Component, proof.Certificate, proof.Evidence),
+				Remedy: "compare the paths on its command line with kubecertd status -o wide"})
 		case policy.Restart.For(proof.Component) == RestartNever:
-			p.Notices = append(p.Notices, fmt.Sprintf("%s has not loaded %s (%s), and is not to be restarted (restart.policy is never): restart it yourself",
-				proof.Component, proof.Certificate, proof.Evidence))
+			p.notice(Notice{ID: "stale-not-restarted", Severity: Warning, Text: fmt.Sprintf("%s has not loaded %s (%s), and is not to be restarted (restart.policy is never): restart it yourself",
+				proof.Component, proof.Certificate, proof.Evidence), Remedy: restartYourself(proof.Component)})
 		}
 	}
 	return p
@@ -207,28 +209,6 @@ func restrained(o Observation, policy Policy, c pki.Certificate, d Decision) Dec
 // withItsCA is how near a leaf's end is to its CA's for a new leaf to end no later.
 const withItsCA = time.Hour
 
-// notice is what a person must be told about a certificate that the plan does not
-// renew.
-func notice(c pki.Certificate, d Decision) string {
-	if d.Renew || (c.State == pki.Missing && c.Optional) {
-		return ""
-	}
-	if c.Watched && d.State != pki.OK {
-		return fmt.Sprintf("%s is %s: %s", c.Name, d.State, d.Reason)
-	}
-	switch d.State {
-	case pki.Missing, pki.Invalid, pki.Expired:
-		return fmt.Sprintf("%s is %s: %s (%s)", c.Name, d.State, d.Reason, cmp.Or(c.Path, c.Address))
-	case pki.Due:
-		if !d.At.IsZero() {
-			return fmt.Sprintf("%s: %s (%s)", c.Name, d.Reason, cmp.Or(c.Path, c.Address)) // to be tried again
-		}
-		return fmt.Sprintf("%s is due and cannot be renewed here: %s (%s)", c.Name, d.Reason, cmp.Or(c.Path, c.Address))
-	default:
-		return ""
-	}
-}
-
 // restartReason says why a component is to be restarted, or "" if it is not.
 func restartReason(o Observation, proofs []Proof, renewals []Renewal, component string, policy Policy) string {
 	var renewed []string
@@ -251,7 +231,7 @@ func gates(o Observation, p Plan) []Gate {
 		// on (kubeadm: phases/certs/renewal/manager.go).
 		if ca.Kind == pki.CA && ca.State != pki.OK && ca.State != pki.External && signs(o, p, ca.Name) {
 			closed = append(closed, Gate{"ca " + ca.Name, fmt.Sprintf("%s is %s: %s", ca.Path, ca.State, ca.Reason),
-				"replace the CA: https://kubernetes.io/docs/tasks/tls/manual-rotation-of-ca-certificates/"})
+				replaceCA})
 		}
 	}
 	if why := o.problem(problemKubelet); why != "" {
@@ -263,7 +243,7 @@ func gates(o Observation, p Plan) []Gate {
 	}
 	// A kubelet whose own certificate has run out cannot start again, and would not
 	// be missed until it had to (kubelet: certificate/bootstrap/bootstrap.go).
-	if c, ok := o.Certificate("kubelet-client"); ok && c.State != pki.OK && c.State != pki.External {
+	if c, ok := o.Certificate(kubeletClient); ok && c.State != pki.OK && c.State != pki.External {
 		closed = append(closed, Gate{"kubelet-client", fmt.Sprintf("the kubelet's client certificate is %s: %s", c.State, c.Reason),
 			"a kubelet that could not start again is never stopped: repair " + c.Path + " first (https://kubernetes.io/docs/setup/production-environment/tools/kubeadm/troubleshooting-kubeadm/#kubelet-client-cert)"})
 	}

@@ -274,7 +274,7 @@ func TestDecide(t *testing.T) {
 			if diff := cmp.Diff(tt.blocked, got.Blocked); diff != "" {
 				t.Errorf("blocked (-want +got):\n%s", diff)
 			}
-			notices := strings.Join(p.Notices, "\n")
+			notices := p.Notices.String()
 			if (tt.notice == "") != (notices == "") || !strings.Contains(notices, tt.notice) {
 				t.Errorf("notices %q, want one that says %q", notices, tt.notice)
 			}
@@ -370,7 +370,7 @@ func TestDecideRestartPolicy(t *testing.T) {
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Errorf("restarts (-want +got):\n%s", diff)
 			}
-			if said := strings.Join(plan.Notices, "\n"); !strings.Contains(said, tt.notice) || (tt.notice == "" && said != "") {
+			if said := plan.Notices.String(); !strings.Contains(said, tt.notice) || (tt.notice == "" && said != "") {
 				t.Errorf("notices %q, want %q", said, tt.notice)
 			}
 		})

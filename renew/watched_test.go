@@ -55,7 +55,7 @@ func TestWatchedIsAlarmedAndNeverRenewed(t *testing.T) {
 		if next := plan.Next; (row.next == 0) != next.IsZero() || (row.next != 0 && !next.Equal(now.Add(row.next))) {
 			t.Errorf("%s left: next is %s (%s), want in %s", row.left, next, plan.NextReason, row.next)
 		}
-		if got := strings.Join(plan.Notices, "\n"); !strings.HasPrefix(got, row.notice) || (row.notice == "") != (got == "") {
+		if got := plan.Notices.String(); !strings.HasPrefix(got, row.notice) || (row.notice == "") != (got == "") {
 			t.Errorf("%s left: notices %q, want %q", row.left, got, row.notice)
 		}
 	}
@@ -69,7 +69,7 @@ func TestWatchedAlarmsAreBounded(t *testing.T) {
 		o.Certificates = append(o.Certificates, pki.Certificate{Name: name, Path: name, Watched: true, State: pki.Expired})
 	}
 	notices := renew.Decide(o, renew.Policy{}, renew.Wish{}).Notices
-	if len(notices) != 21 || !strings.HasPrefix(notices[20], "980 more watched certificates") {
+	if len(notices) != 21 || !strings.HasPrefix(notices[20].Text, "980 more watched certificates") {
 		t.Errorf("%d notices, the last: %s", len(notices), notices[len(notices)-1])
 	}
 }

@@ -121,7 +121,7 @@ func TestPlan(t *testing.T) {
 		Renew:   []renew.Renewal{{Certificate: "apiserver", Reason: "expired 1d0h ago"}},
 		Restart: []renew.Restart{{Component: "etcd", Reason: "holds etcd-server"}},
 		Blocked: []renew.Gate{{Name: "kubelet", Reason: "not active", Remedy: "systemctl start kubelet"}},
-		Notices: []string{"ca is expired"}}
+		Notices: renew.Notices{{Text: "ca is expired"}}}
 	report.WritePlan(&out, plan)
 	for _, want := range []string{"  apiserver                  expired 1d0h ago\n", "  etcd                       holds etcd-server\n", "go down together",
 		"  kubelet: not active\n    systemctl start kubelet\n", "Needs attention: ca is expired\n", "Next: admin.conf becomes due in 2d0h (2026-03-03 12:00:00 UTC)\n"} {
