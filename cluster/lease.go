@@ -3,12 +3,9 @@ package cluster
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
+	"net/http"
 	"strings"
-
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/client-go/rest"
 )
 
 // LeaderLease is the coordination.k8s.io Lease in kube-system by which
@@ -30,7 +27,7 @@ func (l *LeaderLease) Hold(ctx context.Context) (leads bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, deadline)
 	defer cancel()
 	l.holder = ""
-	_, spec, err := l.get(ctx)
+	_, spec, err := l.read(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -52,7 +49,7 @@ func (l *LeaderLease) Release(ctx context.Context) (released bool, err error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, deadline)
 	defer cancel()
-	lease, spec, err := l.get(ctx)
+	lease, spec, err := l.read(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -64,33 +61,23 @@ func (l *LeaderLease) Release(ctx context.Context) (released bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	err = l.do(func(client *rest.RESTClient) error {
-		return client.Put().AbsPath(l.path()).SetHeader("Content-Type", "application/json").Body(body).Do(ctx).Error()
-	})
-	if apierrors.IsConflict(err) {
-		return false, nil
+	got, err := l.ask(ctx, request{method: http.MethodPut, path: l.path(), content: "application/json", body: body})
+	if err == nil && got.code != http.StatusOK && got.code != http.StatusConflict {
+		err = got.err()
 	}
 	if err != nil {
 		return false, fmt.Errorf("lease of %s: %w", l.Component, err)
 	}
-	return true, nil
+	return got.code == http.StatusOK, nil
 }
 
 func (l *LeaderLease) path() string {
 	return "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/" + l.Component
 }
 
-// get reads the lease as it is, with whatever newer versions have put into it.
-func (l *LeaderLease) get(ctx context.Context) (lease, spec map[string]any, err error) {
-	var raw []byte
-	err = l.do(func(client *rest.RESTClient) error {
-		raw, err = client.Get().AbsPath(l.path()).Do(ctx).Raw()
-		return err
-	})
-	if err != nil {
-		return nil, nil, fmt.Errorf("lease of %s: %w", l.Component, err)
-	}
-	if err := json.Unmarshal(raw, &lease); err != nil {
+// read reads the lease as it is, with whatever newer versions have put into it.
+func (l *LeaderLease) read(ctx context.Context) (lease, spec map[string]any, err error) {
+	if err := l.get(ctx, l.path(), nil, &lease); err != nil {
 		return nil, nil, fmt.Errorf("lease of %s: %w", l.Component, err)
 	}
 	spec, ok := lease["spec"].(map[string]any)
@@ -98,21 +85,4 @@ func (l *LeaderLease) get(ctx context.Context) (lease, spec map[string]any, err 
 		return nil, nil, fmt.Errorf("lease of %s: it has no spec", l.Component)
 	}
 	return lease, spec, nil
-}
-
-// do asks with the first credentials that the API server accepts.
-func (l *LeaderLease) do(request func(*rest.RESTClient) error) error {
-	var failed []error
-	for _, kubeconfig := range l.Kubeconfigs {
-		client, err := l.client(kubeconfig)
-		if err == nil {
-			err = request(client)
-			hangUp(client)
-		}
-		if err == nil || apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
-			return err
-		}
-		failed = append(failed, fmt.Errorf("%s: %w", kubeconfig, err))
-	}
-	return errors.Join(failed...)
 }

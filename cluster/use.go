@@ -5,13 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
-
-	"k8s.io/client-go/rest"
 )
 
 // What follows has the node's own API server do what it needs a client certificate of
@@ -80,7 +77,7 @@ func (a API) UseAggregated(ctx context.Context) (said string, err error) {
 	if err != nil {
 		return "", err
 	}
-	got, err := a.get(ctx, kubeconfig, "/apis/"+group+"/"+version)
+	got, err := a.getOwn(ctx, kubeconfig, "/apis/"+group+"/"+version)
 	api := "the aggregated API " + group + "/" + version
 	switch {
 	case err != nil:
@@ -141,7 +138,7 @@ func (a answer) status() bool {
 func (a API) believed(ctx context.Context, path string) (got answer, kubeconfig string, err error) {
 	var failed []error
 	for _, kubeconfig := range a.Kubeconfigs {
-		got, err := a.get(ctx, kubeconfig, path)
+		got, err := a.getOwn(ctx, kubeconfig, path)
 		switch {
 		case err != nil:
 			failed = append(failed, err)
@@ -154,38 +151,15 @@ func (a API) believed(ctx context.Context, path string) (got answer, kubeconfig 
 	return answer{}, "", fmt.Errorf("the API server could not be asked: %w", errors.Join(failed...))
 }
 
-// get asks the API server for a path as it is. client-go's REST client would take the
-// words of those behind the API server for its own.
-func (a API) get(ctx context.Context, kubeconfig, path string) (answer, error) {
+// getOwn asks the node's own API server, and no other, for a path as it is.
+func (a API) getOwn(ctx context.Context, kubeconfig, path string) (answer, error) {
 	config, err := a.config(kubeconfig)
 	if err != nil {
 		return answer{}, err
 	}
-	server, _, err := rest.DefaultServerUrlFor(config)
+	got, err := send(ctx, config, config.Host, request{method: http.MethodGet, path: path})
 	if err != nil {
 		return answer{}, fmt.Errorf("%s: %w", kubeconfig, err)
 	}
-	client, err := rest.HTTPClientFor(config)
-	if err != nil {
-		return answer{}, fmt.Errorf("%s: %w", kubeconfig, err)
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, server.JoinPath(path).String(), nil)
-	if err != nil {
-		return answer{}, err
-	}
-	request.Header.Set("Accept", "application/json")
-	response, err := client.Do(request)
-	if err != nil {
-		return answer{}, fmt.Errorf("%s: %w", kubeconfig, err)
-	}
-	defer func() { _ = response.Body.Close() }()
-	body, err := io.ReadAll(io.LimitReader(response.Body, maxList))
-	if err != nil {
-		return answer{}, fmt.Errorf("%s: %w", kubeconfig, err)
-	}
-	return answer{response.StatusCode, response.Status, body}, nil
+	return got, nil
 }
-
-// maxList bounds what is read of a list of APIServices, in bytes: each takes some
-// thousand, with who has written what of it.
-const maxList = 4 << 20
