@@ -3,6 +3,7 @@
 package e2e_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -37,6 +38,14 @@ func TestNothingDue(t *testing.T) {
 	}
 	if runs := n.History(t); len(runs) != 0 {
 		t.Errorf("runs: %+v", runs)
+	}
+	// The first look has kept what is there, and the others found nothing new.
+	if kept := len(n.Events(t, renew.EventKept)); kept > 1 {
+		t.Errorf("%d snapshots were taken, want one at most", kept)
+	}
+	var snapshots []renew.Snapshot
+	if err := json.Unmarshal([]byte(n.MustRun(t, "kubecertd", "backup", "list", "--output=json")), &snapshots); err != nil || len(snapshots) == 0 {
+		t.Errorf("%d snapshots of what is on disk (%v)", len(snapshots), err)
 	}
 
 	t.Logf("READY %s after the start of the process", n.readyAfter(t))
