@@ -37,6 +37,8 @@ const (
 	EventCopyFailed = "930584e66c57465f971636ea94506ed3"
 	// EventLeaseReleased: the leader lease of a stopped component was given up for it.
 	EventLeaseReleased = "5e1309a96ad64d8ab07d19f300d4152e"
+	// EventAfresh: a control plane of which nothing works is started afresh.
+	EventAfresh = "f296fa1cfc8b45858e9602153d8899b2"
 	// EventEscalated: a component that did not come back is helped.
 	EventEscalated = "9f881d2f922046d882340a41d15aad3d"
 	// EventCutOff: a run was cut off by a crash.

@@ -90,3 +90,13 @@ func ShortNoise(t *testing.T, d time.Duration) {
 	longest = d
 	t.Cleanup(func() { longest = was })
 }
+
+// Afresh is why a control plane is started afresh.
+var Afresh = afresh
+
+// ShortQuorum shortens how long the quorum of etcd is waited for.
+func ShortQuorum(t *testing.T) {
+	was := quorumPatience
+	quorumPatience = 200 * time.Millisecond
+	t.Cleanup(func() { quorumPatience = was })
+}

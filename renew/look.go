@@ -42,6 +42,7 @@ func (n *Node) Look(ctx context.Context, wish Wish) Look {
 // gate asks what only matters when there is something to do.
 func (n *Node) gate(ctx context.Context, o Observation, p *Plan) {
 	n.alive()
+	asked := n.inquire(ctx, o, *p)
 	if err := n.stopping(ctx); err != nil {
 		p.close("shutdown", err, "what is to be done is found again after the next start")
 	}
@@ -59,13 +60,18 @@ func (n *Node) gate(ctx context.Context, o Observation, p *Plan) {
 			p.close("disk", err, "make room, or mount it for writing: kubeadm would leave files empty")
 		}
 	}
-	if len(p.Restart) == 0 {
+	etcd := <-asked
+	p.Afresh, p.Alone = etcd.afresh, etcd.etcd == nil && len(etcd.peers) == 0
+	if len(p.Restart) == 0 && p.Afresh == "" {
 		return
 	}
 	if !p.blockedBy("kubelet") && !p.blockedBy("systemd") {
 		if err := n.Kubelet.Healthy(ctx); err != nil {
 			p.close("kubelet", err, "no container is stopped that nobody would bring back: journalctl -u kubelet")
 		}
+	}
+	if p.Afresh != "" {
+		return // it does not count on the API server, and etcd is stopped only if nobody shares it
 	}
 	if !p.restarts(Etcd) && !p.restarts(APIServer) {
 		if api, here := o.Component(APIServer); here && api.Running {
@@ -75,22 +81,20 @@ func (n *Node) gate(ctx context.Context, o Observation, p *Plan) {
 		}
 		return
 	}
-	peers, unhealthy, err := n.Etcd.Peers(ctx)
 	switch {
-	case err != nil && p.expired("etcd-server", "etcd-peer", "etcd-healthcheck-client"):
+	case etcd.etcd != nil && p.expired(etcdCertificates...):
 		// It cannot be asked because of what is to be renewed.
-	case err != nil:
-		p.close("etcd", err, "etcd must be healthy before it is restarted: crictl logs of the etcd container")
-	case len(unhealthy) > 0:
+	case etcd.etcd != nil:
+		p.close("etcd", etcd.etcd, "etcd must be healthy before it is restarted: crictl logs of the etcd container")
+	case len(etcd.unhealthy) > 0:
 		var names []string
-		for name, why := range unhealthy {
+		for name, why := range etcd.unhealthy {
 			names = append(names, name+" ("+why+")")
 		}
 		slices.Sort(names)
 		p.close("etcd", fmt.Errorf("other members of this cluster's etcd are not healthy: %s", strings.Join(names, ", ")),
 			"stopping this one could cost the quorum: repair the other members first")
 	}
-	p.Alone = err == nil && len(peers) == 0
 }
 
 // healthyNow asks a component once whether it is healthy.

@@ -38,7 +38,9 @@ type Loop struct {
 
 	last    string // what the last look found, so that each finding is said once
 	notices map[string]bool
-	ready   bool
+	// remembered is when the cluster was last asked for its configuration, and answered.
+	remembered time.Time
+	ready      bool
 }
 
 // notifier is the service manager (sd_notify(3)).
@@ -73,7 +75,7 @@ func (l *Loop) Run(ctx context.Context) error {
 				l.Node.Log.Info("stopping", event(EventStopping), zap.String("cause", context.Cause(ctx).Error()))
 				return nil
 			case <-next.C:
-				trigger = "timer"
+				trigger = onTimer
 			case why := <-l.Wake:
 				trigger = why
 			case <-l.Hangup:
@@ -127,9 +129,7 @@ func (l *Loop) look(ctx context.Context, trigger string) time.Duration {
 		wait = l.act(ctx, trigger)
 	default:
 		if seen.Observation.ControlPlane {
-			if err := n.Remember(ctx); err != nil {
-				l.notice(err.Error())
-			}
+			l.remember(ctx, trigger)
 			if err := n.Keep(seen.Observation); err != nil {
 				l.notice(err.Error())
 			}
@@ -146,6 +146,27 @@ func (l *Loop) look(ctx context.Context, trigger string) time.Duration {
 	}
 	return wait
 }
+
+// rememberAgain is when the cluster is asked for its configuration again although nothing
+// has changed on this node. A run asks besides, before it needs it.
+const rememberAgain = 6 * time.Hour
+
+// remember keeps what the cluster says of itself: at the start, when something has woken
+// the loop (an upgrade changes manifests), and now and then.
+func (l *Loop) remember(ctx context.Context, trigger string) {
+	now := l.Node.Now()
+	if ago := now.Sub(l.remembered); trigger == onTimer && 0 <= ago && ago < rememberAgain {
+		return
+	}
+	if err := l.Node.Remember(ctx); err != nil {
+		l.notice(err.Error())
+		return
+	}
+	l.remembered = now
+}
+
+// onTimer is what triggers a look when nothing else does.
+const onTimer = "timer"
 
 // seen looks, and writes down what is on disk.
 func (l *Loop) seen(ctx context.Context) Look {

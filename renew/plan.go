@@ -30,6 +30,9 @@ type Plan struct {
 	// KubeletFirst is why the kubelet is restarted before anything else: it would let
 	// what is stopped wait. Empty when it would not.
 	KubeletFirst string `json:"kubeletFirst,omitempty"`
+	// Afresh is why the whole control plane of this node is started afresh: nothing of it
+	// works that a restart in order would protect. Empty when it is not.
+	Afresh string `json:"afresh,omitempty"`
 	// Alone says that no other control-plane node shares this node's etcd, so that
 	// there is no quorum to protect and etcd and kube-apiserver go down together.
 	Alone bool `json:"alone"`

@@ -58,9 +58,11 @@ func (r *run) restartPods(ctx context.Context, names ...string) error {
 	if err := r.kubeletReady(ctx); err != nil {
 		return fmt.Errorf("%s not stopped: %w", names[0], err)
 	}
-	if slices.Contains(names, Etcd) && !r.plan.Alone && !r.plan.expired("etcd-server", "etcd-peer", "etcd-healthcheck-client") {
-		// The other members were healthy when the run began.
-		if _, unhealthy, err := r.Etcd.Peers(ctx); err != nil || len(unhealthy) > 0 {
+	if slices.Contains(names, Etcd) && !r.plan.Alone {
+		// The other members were healthy when the run began, or could not be asked because
+		// of what is new now.
+		_, unhealthy, err := r.Etcd.Peers(ctx)
+		if len(unhealthy) > 0 || err != nil && !r.plan.expired(etcdCertificates...) {
 			return fmt.Errorf("etcd not stopped: the other members must be healthy: %v %w", unhealthy, err)
 		}
 	}
@@ -154,7 +156,7 @@ const (
 func (r *run) stop(ctx context.Context, c Component) error {
 	r.alive()
 	grace := r.grace(c.Name)
-	if r.plan.Alone && c.Name == APIServer {
+	if (r.plan.Alone || r.plan.Afresh != "") && c.Name == APIServer {
 		grace = r.Restarts.GraceAlone
 	}
 	log := r.log.With(zap.String("component", c.Name))
@@ -193,7 +195,7 @@ func (r *run) grace(component string) time.Duration {
 // given up costs 15 seconds without a leader, and is no reason not to restart.
 func (r *run) lease(ctx context.Context, component string) (release func(context.Context)) {
 	nothing := func(context.Context) {}
-	if r.Leases == nil || (component != ControllerManager && component != Scheduler) {
+	if r.Leases == nil || r.plan.Afresh != "" || (component != ControllerManager && component != Scheduler) {
 		return nothing
 	}
 	held, err := r.Leases.Hold(ctx, component)

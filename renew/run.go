@@ -151,10 +151,14 @@ func (r *run) carry(ctx context.Context, change func(*run) (failures, stop error
 	}
 	ctx = context.WithoutCancel(ctx)
 	r.replacing(o, restarts)
-	if err := r.restart(ctx, restarts); err != nil {
+	fresh, restarts, err := r.startAfresh(ctx, o, restarts)
+	if err == nil {
+		err = r.restart(ctx, restarts)
+	}
+	if err != nil {
 		return errors.Join(failures, err, r.recordReplaced(r.observe(ctx, r.Now()), false))
 	}
-	return errors.Join(failures, r.prove(ctx, restarts))
+	return errors.Join(failures, r.prove(ctx, append(fresh, restarts...)))
 }
 
 // renew renews each certificate of the plan on its own, so that one that fails

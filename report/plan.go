@@ -23,9 +23,12 @@ func WritePlan(w io.Writer, p renew.Plan) {
 			fmt.Fprintf(w, "  %-26s %s\n", r.Certificate, r.Reason)
 		}
 	}
+	if p.Afresh != "" {
+		fmt.Fprintf(w, "Start the control plane afresh: %s.\n", p.Afresh)
+	}
 	if len(p.Restart) > 0 {
 		fmt.Fprintln(w, "Restart, in this order:")
-		if p.KubeletFirst != "" {
+		if p.KubeletFirst != "" && p.Afresh == "" {
 			fmt.Fprintf(w, "  kubelet, so that nothing waits: %s\n", p.KubeletFirst)
 		}
 		for _, r := range p.Restart {
