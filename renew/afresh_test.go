@@ -82,6 +82,20 @@ func TestAfresh(t *testing.T) {
 	}
 }
 
+// Nodes that find out in the same moment that they may do not start in the same second.
+func TestStagger(t *testing.T) {
+	members := []string{"cp1", "cp2", "cp3"}
+	for i, node := range members {
+		peers := slices.DeleteFunc(slices.Clone(members), func(m string) bool { return m == node })
+		if got, want := renew.Stagger(node, peers), time.Duration(i)*2*time.Second; got != want {
+			t.Errorf("%s lets others go first for %s, want %s", node, got, want)
+		}
+	}
+	if got := renew.Stagger("cp1", nil); got != 0 {
+		t.Errorf("a node of its own waits for %s", got)
+	}
+}
+
 // allExpired is a node on which everything that kubeadm renews has run out: etcd runs and
 // answers nobody, the scheduler runs and can do nothing, the rest has crashed and is let
 // wait by the kubelet until that is restarted.

@@ -40,19 +40,26 @@ var up *controlplane.Cluster
 // room for many (fs.inotify.max_user_instances, for one).
 func Lab(t *testing.T, name string, nodes int) *controlplane.Cluster {
 	t.Helper()
+	return LabOf(t, controlplane.Options{Name: name, Nodes: nodes})
+}
+
+// LabOf is a Lab that is told more.
+func LabOf(t *testing.T, o controlplane.Options) *controlplane.Cluster {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("a control plane takes long")
 	}
 	if missing := controlplane.Missing(); len(missing) > 0 {
 		t.Skip(strings.Join(missing, "; "))
 	}
-	if up != nil && up.Name() == name {
+	if up != nil && up.Name() == o.Name {
 		return up
 	}
 	if err := down(); err != nil {
 		t.Fatal(err)
 	}
-	cluster, err := controlplane.Up(t.Context(), controlplane.Options{Name: name, Nodes: nodes, Progress: os.Stderr})
+	o.Progress = os.Stderr
+	cluster, err := controlplane.Up(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -39,6 +39,9 @@ type Options struct {
 	// Validity is the lifetime of the certificates that kubeadm makes, when
 	// it is not zero. kubeadm knows it as certificateValidityPeriod.
 	Validity time.Duration
+	// CertificatesDir is where they lie, and Algorithm that of their keys, such as
+	// ECDSA-P256; empty for kubeadm's own. MintCertificates knows no other directory.
+	CertificatesDir, Algorithm string
 	// Progress is told what takes time. Nil is silent.
 	Progress io.Writer
 }

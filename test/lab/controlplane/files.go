@@ -57,7 +57,9 @@ type values struct {
 	Kubernetes, Pause     string
 	CgroupDriver          string
 	SystemdCgroup         bool
-	Validity              string // empty for kubeadm's own
+	Validity              string // empty for kubeadm's own, as are the next two
+	CertificatesDir       string
+	Algorithm             string
 	Token, CertificateKey string
 	CAHash                string
 }

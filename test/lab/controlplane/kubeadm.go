@@ -34,6 +34,7 @@ func commonValues(o Options, set *parts.Set) (values, error) {
 	}
 	v := values{
 		Kubernetes: set.Kubernetes, Pause: set.Pause, Validity: validity(o.Validity),
+		CertificatesDir: o.CertificatesDir, Algorithm: o.Algorithm,
 		CgroupDriver: "cgroupfs", SystemdCgroup: only2,
 		Token: randomHex(3) + "." + randomHex(8), CertificateKey: randomHex(32),
 	}
