@@ -3,6 +3,7 @@ package renew_test
 import (
 	"context"
 	"errors"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -155,6 +156,35 @@ func TestAfreshAlone(t *testing.T) {
 	}
 	if look := n.Look(t.Context(), renew.Wish{}); look.Plan.Work() {
 		t.Errorf("the next look plans %+v", look.Plan)
+	}
+}
+
+// An API server that has started since the renewal goes with the etcd that it hangs on.
+func TestAfreshAloneWithAnAPIServerThatHangs(t *testing.T) {
+	t.Parallel()
+	n := allExpired(t)
+	n.instead("super-admin.conf", "cp -r "+n.dir+"/new/super-admin.conf/. "+n.files.Root+"/; touch "+n.dir+"/renewed")
+	n.listed = func(list []renew.Component) {
+		if _, err := os.Stat(n.dir + "/renewed"); err != nil {
+			return
+		}
+		if c := n.pods[renew.APIServer]; c.ID == renew.APIServer+"-1" && !c.Running && !slices.Contains(n.steps, "stop "+c.ID) {
+			c.Running, c.Started = true, time.Now()
+			n.pods[renew.APIServer] = c
+			for i := range list {
+				if list[i].Name == renew.APIServer {
+					list[i] = c
+				}
+			}
+		}
+	}
+	steps, err := n.acts()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"stop kube-apiserver-1", "grace 1s", "stop etcd-1", "stop kube-scheduler-1", "restart kubelet"}
+	if diff := cmp.Diff(want, steps[2:7]); diff != "" {
+		t.Errorf("steps (-want +got):\n%s", diff)
 	}
 }
 
