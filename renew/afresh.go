@@ -128,7 +128,7 @@ func (r *run) startAfresh(ctx context.Context, o Observation, restarts []string)
 	}
 	defer func() { err = errors.Join(err, r.end(stepAfresh, "", "", err)) }()
 	r.log.Warn("starting the control plane afresh", event(EventAfresh), zap.String("reason", r.plan.Afresh))
-	if started, err = r.revive(ctx); err != nil {
+	if started, err = r.startInOrder(ctx); err != nil {
 		return started, nil, err
 	}
 	o = r.observe(ctx, r.Now())
@@ -139,8 +139,8 @@ func (r *run) startAfresh(ctx context.Context, o Observation, restarts []string)
 	return started, left, nil
 }
 
-// revive starts etcd, then what needs it, and waits until each is healthy.
-func (r *run) revive(ctx context.Context) (started []string, err error) {
+// startInOrder starts etcd, then what needs it, and waits until each is healthy.
+func (r *run) startInOrder(ctx context.Context) (started []string, err error) {
 	back := func(name string, err error) error {
 		if err == nil {
 			started = append(started, name)
