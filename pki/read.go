@@ -31,15 +31,29 @@ type authority struct {
 // Read reads every certificate of the node, in kubeadm's order of names, then the
 // kubelet's, then the CAs. It never fails: what is wrong with a certificate is its
 // state.
-func (l Layout) Read(now time.Time) []Certificate {
+func (l Layout) Read(now time.Time) []Certificate { return l.readFrom(l, now) }
+
+// ReadCopies reads the certificates as they lie under another root, such as that of a
+// snapshot, and judges them as if they lay in their places: by the CAs, and a CA by its
+// key, that this node has now.
+func (l Layout) ReadCopies(root string, now time.Time) []Certificate {
+	copies := l
+	copies.Root = root
+	return l.readFrom(copies, now)
+}
+
+func (l Layout) readFrom(copies Layout, now time.Time) []Certificate {
 	authorities := map[string]authority{}
 	var leaves, cas []Certificate
 	for _, s := range l.sources {
 		if s.kind != CA {
 			continue
 		}
-		c, a := l.readCA(s, now)
+		c, a := l.readCA(s, l, now)
 		authorities[s.name] = a
+		if copies.Root != l.Root {
+			c, _ = l.readCA(s, copies, now)
+		}
 		if c.State != Missing || !s.optional {
 			cas = append(cas, c)
 		}
@@ -48,7 +62,7 @@ func (l Layout) Read(now time.Time) []Certificate {
 		if s.kind == CA {
 			continue
 		}
-		c := l.readLeaf(s, authorities, now)
+		c := copies.readLeaf(s, authorities, now)
 		if c.State == Missing && s.optional && s.renewer != Kubeadm {
 			continue // a kubelet that has not made its own yet
 		}
@@ -62,9 +76,10 @@ func (s source) certificate() Certificate {
 	return Certificate{Name: s.name, Kind: s.kind, Renewer: s.renewer, Path: s.path, CA: s.ca, Optional: s.optional}
 }
 
-func (l Layout) readCA(s source, now time.Time) (Certificate, authority) {
+// readCA reads a CA, whose certificate may be a copy. Of its key there is none.
+func (l Layout) readCA(s source, copies Layout, now time.Time) (Certificate, authority) {
 	c, a := s.certificate(), authority{keyPath: s.key}
-	content, err := l.content(&c, s.path)
+	content, err := copies.content(&c, s.path)
 	if err != nil {
 		return c, a
 	}

@@ -20,6 +20,9 @@ func (r *run) check(layout pki.Layout, before pki.Certificate) error {
 	if before.Renewer == pki.Restart {
 		return r.awaitMade(layout, before)
 	}
+	if damaged(before, r.Now()) {
+		return r.checkRepaired(layout, before, false)
+	}
 	if before.Kind == pki.Kubeconfig && before.Path == before.KeyPath {
 		if err := r.checkKubeconfig(layout, before); err != nil {
 			return err

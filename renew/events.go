@@ -23,7 +23,7 @@ const (
 	EventPutBack = "86dc74cf2fe149948551521b479a005a"
 	// EventPutBackFailed: what was written was refused, and the certificate is not as it was.
 	EventPutBackFailed = "5c510a2958d5eefd4348ddaa11981718"
-	// EventRestored: a certificate is what it was in an older snapshot, as a person asked.
+	// EventRestored: a certificate is what it was in an older snapshot, as a person asked or because it was damaged.
 	EventRestored = "dd2a51954264a7bac7e73f960ca6fd31"
 	// EventKept: a snapshot was taken of what somebody else has written.
 	EventKept = "8f92c5c26f9a534c98f8e53cd78cd7b7"

@@ -103,3 +103,9 @@ func ShortQuorum(t *testing.T) {
 	quorumPatience = 200 * time.Millisecond
 	t.Cleanup(func() { quorumPatience = was })
 }
+
+// Note writes down what is on disk now, as the loop does at each look.
+func (n *Node) Note() error {
+	layout, _ := n.Locate()
+	return n.noteContents(layout.Read(n.Now()))
+}

@@ -117,6 +117,17 @@ func (n *fakeNode) prepare(name string, change func()) {
 // certificate's name says what to do instead.
 func (n *fakeNode) kubeadm() string {
 	body := `if [ "$1" = version ]; then echo v1.36.3; exit; fi
+if [ "$1 $2" = "init phase" ]; then
+	case $3 in
+	certs) name=$4; dir=$(sed -n 's/^certificatesDir: //p' "$6") root=${dir%/etc/kubernetes/pki} ;;
+	kubeconfig) name=$4.conf root=${8%/etc/kubernetes} ;;
+	esac
+	echo "make $name" >>` + n.dir + `/calls
+	cp "$6" ` + n.dir + `/config-$name
+	if [ -e ` + n.dir + `/instead-$name ]; then . ` + n.dir + `/instead-$name; exit; fi
+	cp -r ` + n.dir + `/new/$name/. "$root"
+	exit
+fi
 name=$3
 echo "renew $name" >>` + n.dir + `/calls
 if [ -e ` + n.dir + `/instead-$name ]; then . ` + n.dir + `/instead-$name; exit; fi
@@ -155,7 +166,7 @@ func (n *fakeNode) later(d time.Duration) {
 	n.Now = func() time.Time { return time.Now().Add(d) }
 }
 
-// calls are the certificates that kubeadm was asked to renew.
+// calls are the certificates that kubeadm was asked to renew, and those to "make".
 func (n *fakeNode) calls() []string {
 	content, _ := os.ReadFile(filepath.Join(n.dir, "calls"))
 	var names []string

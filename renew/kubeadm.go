@@ -92,6 +92,18 @@ func (k Kubeadm) Renew(ctx context.Context, name, config string) (output string,
 	return k.run(context.WithoutCancel(ctx), k.Timeout, "certs", "renew", name, "--config", config)
 }
 
+// Make makes one certificate or kubeconfig as `kubeadm init` does, by the name that its
+// renewal has. config is a file with a ClusterConfiguration and an InitConfiguration: what
+// kubeadm is not told there, its own address and name among it, it would guess. PEM files
+// lie in the configuration's certificatesDir, kubeconfigs in dir.
+func (k Kubeadm) Make(ctx context.Context, name, config, dir string) (output string, err error) {
+	args := []string{"init", "phase", "certs", name, "--config", config}
+	if user, ok := strings.CutSuffix(name, ".conf"); ok {
+		args = []string{"init", "phase", "kubeconfig", user, "--config", config, "--kubeconfig-dir", dir}
+	}
+	return k.run(context.WithoutCancel(ctx), k.Timeout, args...)
+}
+
 func (k Kubeadm) run(ctx context.Context, timeout time.Duration, args ...string) (string, error) {
 	argv := append([]string{k.Path}, args...)
 	path, err := exec.LookPath(k.Path)

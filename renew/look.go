@@ -46,7 +46,7 @@ func (n *Node) gate(ctx context.Context, o Observation, p *Plan) {
 	if err := n.stopping(ctx); err != nil {
 		p.close("shutdown", err, "what is to be done is found again after the next start")
 	}
-	if len(p.Renew) > 0 {
+	if p.needsKubeadm() {
 		version, err := n.Kubeadm.Version(ctx)
 		if err != nil {
 			p.close("kubeadm", err, "kubeadm renews the certificates; without it nothing is touched")
@@ -95,6 +95,12 @@ func (n *Node) gate(ctx context.Context, o Observation, p *Plan) {
 		p.close("etcd", fmt.Errorf("other members of this cluster's etcd are not healthy: %s", strings.Join(names, ", ")),
 			"stopping this one could cost the quorum: repair the other members first")
 	}
+}
+
+// needsKubeadm says whether kubeadm has to write something. It has not where all that is
+// planned is to put copies back.
+func (p Plan) needsKubeadm() bool {
+	return slices.ContainsFunc(p.Renew, func(r Renewal) bool { return !r.Repair.keeps() })
 }
 
 // healthyNow asks a component once whether it is healthy.

@@ -46,6 +46,9 @@ type Observation struct {
 	// holds something else than what is there now.
 	Copies []SeenCopy        `json:"copies,omitempty"`
 	Before map[string]string `json:"-"`
+	// Spares are what the snapshots have of the certificates that are damaged, by name, the
+	// newest first.
+	Spares map[string][]Spare `json:"-"`
 	// Uses are what Ask has found about client certificates of the API server.
 	Uses map[string]Use `json:"uses,omitempty"`
 	// Paused is the pause that is in force; nil when there is none.
@@ -121,6 +124,7 @@ func (n *Node) ObserveDisk(now time.Time) Observation {
 	}
 	n.observeWatched(&o)
 	n.observeCopies(&o)
+	n.observeSpares(&o)
 	return o
 }
 
@@ -130,6 +134,7 @@ func (n *Node) Observe(ctx context.Context, now time.Time) Observation {
 	o := n.observe(ctx, now)
 	n.observeWatched(&o)
 	n.observeCopies(&o)
+	n.observeSpares(&o)
 	return o
 }
 

@@ -56,6 +56,8 @@ type Renewal struct {
 	Path        string    `json:"path"`
 	NotAfter    time.Time `json:"notAfter"`
 	Reason      string    `json:"reason"`
+	// Repair is how it is repaired first; nil where it is not damaged.
+	Repair *Repair `json:"repair,omitempty"`
 }
 
 // Restart is one component to be restarted.
@@ -98,17 +100,17 @@ func Decide(o Observation, policy Policy, wish Wish) Plan {
 
 	p.Decisions = make([]Decided, 0, len(o.Certificates))
 	for _, c := range o.Certificates {
-		d := policy.Decide(c, o.At)
+		d, repair := mend(o, policy, wish, c, policy.Decide(c, o.At))
 		if c.Renewer == pki.Kubeadm && c.CAKeyHere && c.Leaf != nil && !d.Renew && wish.wants(c.Name) {
 			d.Renew, d.Reason = true, "asked for; "+d.Reason
 		}
-		if d.Renew && !wish.wants(c.Name) {
+		if d.Renew && repair == nil && !wish.wants(c.Name) {
 			d = restrained(o, policy, c, d)
 		}
 		p.Decisions = append(p.Decisions, Decided{c.Name, c.Watched, d})
 		switch {
 		case d.Renew:
-			p.Renew = append(p.Renew, Renewal{c.Name, c.Path, c.NotAfter, d.Reason})
+			p.Renew = append(p.Renew, Renewal{c.Name, c.Path, c.NotAfter, d.Reason, repair})
 		case d.At.After(o.At) && (p.Next.IsZero() || d.At.Before(p.Next)):
 			p.Next, p.NextReason = d.At, c.Name+" becomes due"
 		case !d.Alarm.IsZero() && (p.Next.IsZero() || d.Alarm.Before(p.Next)):

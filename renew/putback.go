@@ -78,6 +78,9 @@ func (f Copied) writeTo(layout pki.Layout, content []byte, loaded bool) error {
 		}
 		return syncDir(filepath.Dir(target))
 	}
+	if err := clearDirectory(target); err != nil {
+		return err
+	}
 	write := f.replace
 	// kubeadm's kubeconfigs lie in its directory itself.
 	if filepath.Dir(f.Path) == layout.KubernetesDir || layout.MountedAlone(f.Path) {
@@ -94,6 +97,22 @@ func (f Copied) writeTo(layout pki.Layout, content []byte, loaded bool) error {
 		return errors.New("does not hold what was just written to it: is the disk failing?")
 	}
 	return nil
+}
+
+// emptyDirectory says that there is one where a file should be. The container runtime
+// makes it when a container starts whose file is not there, and it goes on being in its
+// place (containerd: internal/cri/opts/spec_linux_opts.go, WithMounts).
+func emptyDirectory(name string) bool {
+	entries, err := os.ReadDir(name)
+	return err == nil && len(entries) == 0
+}
+
+// clearDirectory takes it away. One that holds something is for a person.
+func clearDirectory(target string) error {
+	if !emptyDirectory(target) {
+		return nil
+	}
+	return os.Remove(target)
 }
 
 // relink makes the path the link that it was.

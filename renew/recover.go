@@ -159,6 +159,7 @@ func (r *run) settle(layout pki.Layout, snap Snapshot, certificates []string) (f
 	before, now := Observation{Certificates: snap.certificates(layout)}, Observation{Certificates: layout.Read(r.Now())}
 	var kept, back, alone, lost []string
 	var failed []error
+	failed = append(failed, os.RemoveAll(r.State.path(workshop)))
 	for _, f := range snap.Files {
 		failed = append(failed, sweep(layout.Resolve(f.Path)))
 	}

@@ -30,7 +30,7 @@ func TestRecoverIsSaidOnce(t *testing.T) {
 	n := newFakeNode(t)
 	file := n.files.Certificate("scheduler.conf")
 	// A directory stands for whatever keeps the file from being written.
-	n.instead("scheduler.conf", "rm "+file+"; mkdir "+file+"; exit 1")
+	n.instead("scheduler.conf", "rm "+file+"; mkdir -p "+file+"/full; exit 1")
 	if _, _, err := n.Act(t.Context(), renew.Wish{}, "timer"); err == nil {
 		t.Fatal("it was put back")
 	}
@@ -40,7 +40,7 @@ func TestRecoverIsSaidOnce(t *testing.T) {
 			t.Fatal("it was put back")
 		}
 	}
-	n.mustDo(os.Remove(file))
+	n.mustDo(os.RemoveAll(file))
 	count := func(id string) int { return len(events(id)) }
 	if cut, failed, ended := count(renew.EventCutOff), count(renew.EventPutBackFailed), count(renew.EventRecovered); cut != 1 || failed != 1 || ended != 0 {
 		t.Errorf("after three attempts: cut off said %d times, not put back %d times, ended %d times; want once, once and not at all", cut, failed, ended)

@@ -157,7 +157,7 @@ func TestPutBackOnceItCanBe(t *testing.T) {
 	file := n.files.Certificate("scheduler.conf")
 	before := n.read(file)
 	// A directory stands for whatever keeps the file from being written.
-	n.instead("scheduler.conf", "rm "+file+"; mkdir "+file+"; exit 1")
+	n.instead("scheduler.conf", "rm "+file+"; mkdir -p "+file+"/full; exit 1")
 	if _, _, err := n.Act(t.Context(), renew.Wish{}, "timer"); err == nil || !strings.Contains(err.Error(), "could not be put back") {
 		t.Fatalf("error %v, want the one about what could not be put back", err)
 	}
@@ -168,7 +168,7 @@ func TestPutBackOnceItCanBe(t *testing.T) {
 	if n := len(n.calls()) - calls; n != 0 {
 		t.Errorf("the next run called kubeadm %d times", n)
 	}
-	n.mustDo(os.Remove(file))
+	n.mustDo(os.RemoveAll(file))
 	if err := n.Recover(t.Context()); err != nil {
 		t.Fatal(err)
 	}

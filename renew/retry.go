@@ -107,6 +107,15 @@ func (run Run) results() map[string]Entry {
 				e.Error = "it was cut off"
 			}
 			results[e.Step] = e
+		case strings.HasPrefix(e.Step, "restore ") && run.Entries[0].Plan != nil:
+			// A repair; what a person restores is in no plan to renew.
+			name := strings.TrimPrefix(e.Step, "restore ")
+			if slices.Contains(names(run.Entries[0].Plan.Renew), name) {
+				if e.Event == "begin" {
+					e.Error = "it was cut off"
+				}
+				results["renew "+name] = e
+			}
 		case e.Step == "snapshot" && e.Event == "end" && e.Error != "" && run.Entries[0].Plan != nil:
 			for _, r := range run.Entries[0].Plan.Renew {
 				results["renew "+r.Certificate] = e

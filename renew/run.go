@@ -181,12 +181,13 @@ func (r *run) renew(ctx context.Context, o Observation) (failures, stop error) {
 		if ctx.Err() != nil {
 			return errors.Join(failed...), fmt.Errorf("told to stop before %s was renewed: %w", renewal.Certificate, context.Cause(ctx))
 		}
-		before, _ := o.Certificate(renewal.Certificate)
-		after, err := r.renewOne(ctx, layout, renewal, before)
+		after, err := r.renewOrRepair(ctx, layout, renewal, o)
 		if err == nil {
 			r.renewed = append(r.renewed, renewal.Certificate)
-			r.log.Info("certificate renewed", event(EventRenewed), zap.String("certificate", renewal.Certificate),
-				zap.Time("not_after", after.NotAfter), zap.String("serial", after.Serial), zap.String("path", after.Path))
+			if !renewal.Repair.keeps() { // or it is said to be restored
+				r.log.Info("certificate renewed", event(EventRenewed), zap.String("certificate", renewal.Certificate),
+					zap.Time("not_after", after.NotAfter), zap.String("serial", after.Serial), zap.String("path", after.Path))
+			}
 			continue
 		}
 		r.log.Error("certificate not renewed", event(EventRenewFailed), zap.String("certificate", renewal.Certificate), zap.Error(err))

@@ -295,7 +295,7 @@ func keyFile(c pki.Certificate) string {
 func copyFile(f Copied, layout pki.Layout, dir string) (Copied, error) {
 	f.Link, _ = os.Readlink(filepath.Join(layout.Root, f.Path)) // an error says that it is no link
 	content, info, err := pki.ReadFile(layout.Resolve(f.Path))
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || (err != nil && emptyDirectory(layout.Resolve(f.Path))) {
 		f.Absent = true
 		return f, nil
 	}

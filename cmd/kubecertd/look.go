@@ -105,16 +105,20 @@ func showPlan(cmd *cobra.Command, wish renew.Wish) error {
 	return nil
 }
 
-// known refuses names that are not certificates of this node, or not kubeadm's.
+// known refuses names that are not certificates of this node, or not kubeadm's, or that
+// can be neither renewed nor repaired.
 func known(n *node, wish renew.Wish) error {
+	o := n.ObserveDisk(time.Now())
+	plan := renew.Decide(o, n.Policy, wish)
 	var names []string
-	for _, c := range n.ObserveDisk(time.Now()).Certificates {
-		if c.Renewer != pki.Kubeadm || c.State == pki.Missing {
+	for _, c := range o.Certificates {
+		planned := slices.ContainsFunc(plan.Renew, func(r renew.Renewal) bool { return r.Certificate == c.Name })
+		if !planned && (c.Renewer != pki.Kubeadm || c.State == pki.Missing && c.Optional) {
 			continue
 		}
 		names = append(names, c.Name)
-		if slices.Contains(wish.Names, c.Name) && (c.Leaf == nil || !c.CAKeyHere) {
-			return usageError{fmt.Errorf("%s cannot be renewed here: %s (%s)", c.Name, c.Reason, c.Path)}
+		if i := slices.IndexFunc(plan.Decisions, func(d renew.Decided) bool { return d.Certificate == c.Name }); !planned && slices.Contains(wish.Names, c.Name) {
+			return usageError{fmt.Errorf("%s cannot be renewed here: %s (%s)", c.Name, plan.Decisions[i].Reason, c.Path)}
 		}
 	}
 	for _, name := range wish.Names {
