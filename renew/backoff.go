@@ -50,17 +50,7 @@ func (r *run) makeForget(ctx context.Context, restarts []string) error {
 	if why == "" {
 		return nil
 	}
-	err := r.kubeletCanStart()
-	switch {
-	case r.Policy.Restart.For(Kubelet) == RestartNever:
-		err = errors.New("restart.override.kubelet is never")
-	case err == nil:
-		// A kubelet that has just started asks the API server for the mirror of each static
-		// pod before it does anything else with it. One that takes the question and does not
-		// answer, because its etcd is gone, holds it for 34 s at a time (kubelet:
-		// kubelet.go, tryReconcileMirrorPods).
-		err = r.healthyNow(ctx, APIServer)
-	}
+	err := r.mayForget(ctx)
 	if err != nil {
 		r.log.Warn("the kubelet will wait before it starts a component again", zap.String("reason", why), zap.NamedError("not_restarted", err))
 		return nil

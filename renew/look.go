@@ -74,7 +74,7 @@ func (n *Node) gate(ctx context.Context, o Observation, p *Plan) {
 		return // it does not count on the API server, and etcd is stopped only if nobody shares it
 	}
 	if !p.restarts(Etcd) && !p.restarts(APIServer) {
-		if api, here := o.Component(APIServer); here && api.Running {
+		if api, here := o.Component(APIServer); here && api.Running && !revives(o, *p, Etcd) {
 			if err := n.healthyNow(ctx, APIServer); err != nil {
 				p.close("component "+APIServer, err, "what is restarted would not start without it: crictl logs of its container")
 			}
@@ -95,6 +95,12 @@ func (n *Node) gate(ctx context.Context, o Observation, p *Plan) {
 		p.close("etcd", fmt.Errorf("other members of this cluster's etcd are not healthy: %s", strings.Join(names, ", ")),
 			"stopping this one could cost the quorum: repair the other members first")
 	}
+}
+
+// revives says that the plan repairs what a component does not run without.
+func revives(o Observation, p Plan, component string) bool {
+	c, here := o.Component(component)
+	return here && !c.Running && slices.ContainsFunc(p.Renew, func(r Renewal) bool { return o.holds(component, r.Certificate) })
 }
 
 // needsKubeadm says whether kubeadm has to write something. It has not where all that is

@@ -288,18 +288,27 @@ func signs(o Observation, p Plan, ca string) bool {
 
 // missing names kubeadm's static pods that hold certificates here and do not run. One
 // that holds what is to be renewed is not among them: it may be down because of that, and
-// will start with what is new. Those of others keep nobody from being restarted.
+// will start with what is new; nor is one that needs such a one. Those of others keep
+// nobody from being restarted.
 func missing(o Observation, p Plan) []string {
 	var names []string
+	curable := map[string]bool{}
+	for _, name := range Order {
+		component, _ := o.Component(name)
+		cured := slices.ContainsFunc(p.Renew, func(r Renewal) bool { return o.holds(name, r.Certificate) })
+		curable[name] = !component.Running && (cured || curable[needs[name]])
+	}
 	for _, h := range Holdings {
 		c, here := o.Certificate(h.Certificate)
 		if h.Component == Kubelet || !here || c.State == pki.Missing || slices.Contains(names, h.Component) {
 			continue
 		}
-		cured := slices.ContainsFunc(p.Renew, func(r Renewal) bool { return o.holds(h.Component, r.Certificate) })
-		if component, _ := o.Component(h.Component); !component.Running && !cured {
+		if component, _ := o.Component(h.Component); !component.Running && !curable[h.Component] {
 			names = append(names, h.Component)
 		}
 	}
 	return names
 }
+
+// needs is without what a component does not stay up.
+var needs = map[string]string{APIServer: Etcd, ControllerManager: APIServer, Scheduler: APIServer}

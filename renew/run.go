@@ -158,6 +158,9 @@ func (r *run) carry(ctx context.Context, change func(*run) (failures, stop error
 	if err != nil {
 		return errors.Join(failures, err, r.recordReplaced(r.observe(ctx, r.Now()), false))
 	}
+	if err := r.revive(ctx); err != nil {
+		return errors.Join(failures, err)
+	}
 	return errors.Join(failures, r.prove(ctx, append(fresh, restarts...)))
 }
 
