@@ -30,6 +30,7 @@ type Config struct {
 	Check     Check     `mapstructure:"check"`
 	Watch     Watch     `mapstructure:"watch"`
 	Restart   Restart   `mapstructure:"restart"`
+	Cluster   Cluster   `mapstructure:"cluster"`
 	Snapshots Snapshots `mapstructure:"snapshots"`
 	Runtime   Runtime   `mapstructure:"runtime"`
 	Kubelet   Kubelet   `mapstructure:"kubelet"`
@@ -111,6 +112,15 @@ type Grace struct {
 	Scheduler         time.Duration `mapstructure:"kube-scheduler"`
 }
 
+// Cluster says how the rest of the cluster is asked and seen.
+type Cluster struct {
+	// Kubeconfig is used for all that the API server is asked; empty means kubeadm's own.
+	Kubeconfig string `mapstructure:"kubeconfig"`
+	// Kured is the DaemonSet that holds kured's lock, as NAMESPACE/NAME; empty means that
+	// nobody looks for it.
+	Kured string `mapstructure:"kured"`
+}
+
 // Snapshots says how long the copies of what runs changed are kept. The newest good
 // one always is.
 type Snapshots struct {
@@ -178,6 +188,7 @@ func Default() Config {
 			Timeout:       2 * time.Minute,
 			Healthy:       4 * time.Minute,
 		},
+		Cluster:   Cluster{Kured: "kube-system/kured"},
 		Snapshots: Snapshots{Keep: 10, Age: 400 * day},
 		Kubelet: Kubelet{
 			Unit:    "kubelet.service",

@@ -77,6 +77,9 @@ restart:
   releaseLeases: true # default
   timeout: 5m # KUBECERTD_RESTART_TIMEOUT
   healthy: 4m # default
+cluster:
+  kubeconfig: "" # default
+  kured: kube-system/kured # default
 snapshots:
   keep: 10 # default
   age: 400d # default

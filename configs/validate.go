@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/url"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -56,6 +57,9 @@ func (c Config) Validate() error {
 	p.between("restart.graceAlone", c.Restart.GraceAlone, 100*time.Millisecond, silent)
 	p.between("restart.timeout", c.Restart.Timeout, time.Second, time.Hour)
 	p.between("restart.healthy", c.Restart.Healthy, time.Second, time.Hour)
+
+	p.file("cluster.kubeconfig", c.Cluster.Kubeconfig)
+	p.object("cluster.kured", c.Cluster.Kured)
 
 	if keep := c.Snapshots.Keep; keep < 1 || keep > 1000 {
 		p.add("snapshots.keep", fmt.Sprintf("is out of range (got %d)", keep), "set it between 1 and 1000")
@@ -152,6 +156,21 @@ func (p *Problems) directory(key, path string, empty bool) {
 		p.add(key, "must not be the root directory "+got(path), "name the directory itself")
 	}
 }
+
+func (p *Problems) file(key, path string) {
+	if path != "" && (!filepath.IsAbs(path) || filepath.Clean(path) == "/" || strings.ContainsAny(path, "\x00\n*?[\\")) {
+		p.add(key, "must be the absolute path of one file "+got(path), "write it in full, or nothing to use kubeadm's own")
+	}
+}
+
+// object allows the names that an object in a namespace can have.
+func (p *Problems) object(key, name string) {
+	if name != "" && !objectName.MatchString(name) {
+		p.add(key, "must be NAMESPACE/NAME "+got(name), "write it as kubectl shows it, such as "+Default().Cluster.Kured+", or nothing where there is none")
+	}
+}
+
+var objectName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?/[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`)
 
 func (p *Problems) oneOf(key, value string, allowed ...string) {
 	if !slices.Contains(allowed, value) {
