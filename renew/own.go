@@ -18,7 +18,7 @@ func (p Policy) decideOwn(c pki.Certificate, d Decision, now time.Time) Decision
 	if c.State != pki.OK && c.State != pki.Expired {
 		return d
 	}
-	before, note := p.before(c)
+	before, note := p.ahead(c)
 	d.At = c.NotAfter.Add(-before)
 	switch {
 	case c.State == pki.Expired:

@@ -99,8 +99,9 @@ func Decide(o Observation, policy Policy, wish Wish) Plan {
 	var watched Notices
 
 	p.Decisions = make([]Decided, 0, len(o.Certificates))
+	with := alongWith(o, policy)
 	for _, c := range o.Certificates {
-		d, repair := mend(o, policy, wish, c, policy.Decide(c, o.At))
+		d, repair := mend(o, policy, wish, c, policy.along(c, policy.Decide(c, o.At), with, o.At))
 		if c.Renewer == pki.Kubeadm && c.CAKeyHere && c.Leaf != nil && !d.Renew && wish.wants(c.Name) {
 			d.Renew, d.Reason = true, "asked for; "+d.Reason
 		}

@@ -20,6 +20,8 @@ type Policy struct {
 	// Margin is how near its end a certificate waits for nobody any more. What has expired
 	// never does.
 	Margin Margin
+	// Spread keeps the nodes of a fleet apart.
+	Spread Spread
 	// Retry is for what has failed.
 	Retry Retry
 	// Restart says which components are restarted.
@@ -78,7 +80,7 @@ func (p Policy) Decide(c pki.Certificate, now time.Time) Decision {
 		return d
 	}
 
-	before, note := p.before(c)
+	before, note := p.ahead(c)
 	d.At = c.NotAfter.Add(-before)
 	due := !now.Before(d.At)
 	switch {
