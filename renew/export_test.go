@@ -1,6 +1,7 @@
 package renew
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -109,3 +110,6 @@ func (n *Node) Note() error {
 	layout, _ := n.Locate()
 	return n.noteContents(layout.Read(n.Now()))
 }
+
+// DropMark removes a mark that was left.
+func (n *Node) DropMark(ctx context.Context) { n.dropMark(ctx) }

@@ -35,6 +35,7 @@ func (n *Node) Look(ctx context.Context, wish Wish) Look {
 	l := Look{Observation: o, Proofs: Prove(o), Plan: Decide(o, n.Policy, wish)}
 	if l.Plan.Work() {
 		n.gate(ctx, o, &l.Plan)
+		n.gateNeighbours(ctx, o, &l.Plan)
 	}
 	return l
 }

@@ -106,6 +106,7 @@ func (l *Loop) look(ctx context.Context, trigger string) time.Duration {
 	n.Alive = l.Notify.Watchdog
 	n.alive()
 	leftover := n.Recover(ctx)
+	n.dropMark(ctx)
 	if leftover != nil {
 		l.notice("what a run that was cut off has left could not be put right yet: " + leftover.Error())
 	}

@@ -34,6 +34,8 @@ type Node struct {
 	Host      Host // where to look for what else is at work
 	// Leases may be nil: then stopped leaders keep theirs until they run out.
 	Leases leases
+	// Neighbours may be nil: then nobody else is waited for, and this node is not marked.
+	Neighbours neighbours
 	// Machine may be nil: then nobody knows of a shutdown.
 	Machine machine
 	Log     *zap.Logger

@@ -80,6 +80,7 @@ func (n *Node) carryOut(ctx context.Context, trigger string, plan Plan, change f
 	}
 	r := &run{Node: n, recorder: recorder, plan: plan, log: n.Log.With(zap.String("run_id", recorder.id))}
 	defer r.delayShutdown(ctx)()
+	defer r.mark(ctx)()
 	began := n.Now()
 	r.log.Info("run started", event(EventRunStarted), zap.String("trigger", trigger),
 		zap.Strings("renew", names(plan.Renew)), zap.Strings("restart", components(plan.Restart)))
