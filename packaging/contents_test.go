@@ -18,6 +18,7 @@ func files(t *testing.T, license string) []string {
 		"-rw-r--r-- root/root /usr/lib/systemd/system/kubecertd.service",
 		"-rw-r--r-- root/root /etc/kubecertd/kubecertd.yaml",
 		"-rw-r--r-- root/root /usr/share/doc/kubecertd/README.md",
+		"-rw-r--r-- root/root /usr/share/kubecertd/rbac.yaml",
 		"-rw-r--r-- root/root " + license,
 	}
 	docs, err := filepath.Glob("../docs/*.md")

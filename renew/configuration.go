@@ -29,6 +29,7 @@ func (n *Node) Remember(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("cluster configuration: %w", err)
 	}
+	n.rememberServers(ctx)
 	layout, _ := n.Locate()
 	content, err := pinned(fetched, layout.CertificatesDir)
 	if err != nil {

@@ -36,6 +36,8 @@ type Node struct {
 	Leases leases
 	// Neighbours may be nil: then nobody else is waited for, and this node is not marked.
 	Neighbours neighbours
+	// APIServers may be nil: then the cluster's API servers are not remembered.
+	APIServers apiServers
 	// Machine may be nil: then nobody knows of a shutdown.
 	Machine machine
 	Log     *zap.Logger

@@ -130,6 +130,9 @@ func Decide(o Observation, policy Policy, wish Wish) Plan {
 			continue
 		}
 		if notice := noticeOf(c, d); notice.Text != "" {
+			if remedy := policy.Remedies[c.Path]; c.Watched && remedy != "" {
+				notice.Remedy, notice.Text = remedy, notice.Text+"; make it anew: "+remedy
+			}
 			if c.Watched {
 				watched = append(watched, notice)
 			} else {

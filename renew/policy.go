@@ -26,6 +26,9 @@ type Policy struct {
 	Retry Retry
 	// Restart says which components are restarted.
 	Restart RestartPolicies
+	// Remedies are how files that are only watched are made anew, by path, where that is
+	// known.
+	Remedies map[string]string
 }
 
 // String is the policy as the configuration spells it.

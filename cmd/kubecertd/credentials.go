@@ -43,16 +43,10 @@ func (t credentials) try(ctx context.Context, c pki.Certificate) error {
 }
 
 // uses has the API server of this node use its client certificates.
-type uses struct {
-	locate func() (pki.Layout, []error)
-}
+type uses struct{ asking }
 
 func (u uses) Use(ctx context.Context, certificate, node string) renew.Use {
-	layout, _ := u.locate()
-	api := cluster.API{Kubeconfigs: []string{
-		filepath.Join(layout.Root, layout.KubernetesDir, "admin.conf"),
-		filepath.Join(layout.Root, layout.KubernetesDir, "super-admin.conf"),
-	}, Address: apiServer(layout)}
+	api := u.api(adminConf, superAdminConf)
 	var said string
 	var err error
 	switch certificate {
@@ -72,18 +66,14 @@ func (u uses) Use(ctx context.Context, certificate, node string) renew.Use {
 }
 
 // leases are the leader leases in the cluster of this node.
-type leases struct {
-	locate func() (pki.Layout, []error)
-}
+type leases struct{ asking }
 
 func (l leases) Hold(ctx context.Context, component string) (func(context.Context) (bool, error), error) {
-	layout, _ := l.locate()
 	name, err := os.Hostname() // as the components name themselves
 	if err != nil {
 		return nil, err
 	}
-	lease := &cluster.LeaderLease{Component: component, Node: name, API: cluster.API{
-		Kubeconfigs: []string{filepath.Join(layout.Root, layout.KubernetesDir, "admin.conf")}, Address: apiServer(layout)}}
+	lease := &cluster.LeaderLease{Component: component, Node: name, API: l.api(adminConf, superAdminConf)}
 	leads, err := lease.Hold(ctx)
 	if err != nil || !leads {
 		return nil, err

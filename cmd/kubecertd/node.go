@@ -37,9 +37,12 @@ func newNode(c configs.Config, log *zap.Logger) *node {
 	cache := pki.NewCache()
 	locate := func() (pki.Layout, []error) {
 		return pki.Locate(pki.Options{Root: c.Paths.Root, KubernetesDir: c.Paths.Kubernetes,
-			CertificatesDir: c.Paths.Certificates, KubeletDir: c.Paths.Kubelet, Watch: c.Watch.Files, Cache: cache,
+			CertificatesDir: c.Paths.Certificates, KubeletDir: c.Paths.Kubelet, Watch: watched(c), Cache: cache,
 			Copies: c.Renew.Copies})
 	}
+	state := renew.State{Dir: c.Paths.State}
+	ask := asking{locate, c.Cluster.Kubeconfig, state}
+	layout, _ := locate()
 	n := &node{
 		pods:     &staticPods{root: c.Paths.Root, endpoint: c.Runtime.Endpoint, log: log.Named("runtime")},
 		services: &services{unit: c.Kubelet.Unit, healthz: c.Kubelet.Healthz},
@@ -50,11 +53,14 @@ func newNode(c configs.Config, log *zap.Logger) *node {
 		Kubelet:     n.services,
 		Health:      health{locate},
 		Etcd:        etcd{locate},
-		Cluster:     api{locate},
+		Cluster:     ask,
+		APIServers:  ask,
+		Neighbours:  neighbours{ask, c.Cluster.Kured},
 		Credentials: credentials{locate},
-		Uses:        uses{locate},
+		Uses:        uses{ask},
 		Kubeadm:     renew.Kubeadm{Path: c.Renew.Kubeadm, Timeout: c.Renew.Timeout},
 		Policy: renew.Policy{Before: c.Renew.Before.Before, Share: c.Renew.Before.Share, Margin: renew.Margin(c.Renew.Critical),
+			Spread: spread(c.Paths.Root, layout), Remedies: remedies(c),
 			Retry: renew.Retry{After: c.Check.Retry, Limit: c.Check.RetryLimit}, Restart: policies(c.Restart)},
 		Restarts: renew.RestartOptions{
 			Grace: map[string]time.Duration{
@@ -68,7 +74,7 @@ func newNode(c configs.Config, log *zap.Logger) *node {
 			Healthy:    c.Restart.Healthy,
 			Kubelet:    c.Kubelet.Timeout,
 		},
-		State:     renew.State{Dir: c.Paths.State},
+		State:     state,
 		Host:      renew.Host{Root: c.Paths.Root},
 		Retention: renew.Retention{Keep: c.Snapshots.Keep, Age: c.Snapshots.Age},
 		Log:       log,
@@ -78,7 +84,7 @@ func newNode(c configs.Config, log *zap.Logger) *node {
 		n.Clocks = clocks // of another root nobody knows what ran when
 	}
 	if c.Restart.ReleaseLeases {
-		n.Leases = leases{locate}
+		n.Leases = leases{ask}
 	}
 	return n
 }
@@ -380,20 +386,4 @@ func (e etcd) Peers(ctx context.Context) ([]string, map[string]string, error) {
 		Key:         filepath.Join(dir, "healthcheck-client.key"),
 		CA:          filepath.Join(dir, "ca.crt"),
 	}.Peers(ctx)
-}
-
-// api is the node's own API server, asked with what credentials are at hand.
-type api struct {
-	locate func() (pki.Layout, []error)
-}
-
-func (a api) Configuration(ctx context.Context) ([]byte, error) {
-	layout, _ := a.locate()
-	return cluster.API{
-		Kubeconfigs: []string{
-			filepath.Join(layout.Root, layout.KubernetesDir, "admin.conf"),
-			filepath.Join(layout.Root, layout.KubeletKubeconfig),
-		},
-		Address: apiServer(layout),
-	}.Configuration(ctx)
 }
