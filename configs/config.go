@@ -31,6 +31,7 @@ type Config struct {
 	Watch     Watch     `mapstructure:"watch"`
 	Restart   Restart   `mapstructure:"restart"`
 	Cluster   Cluster   `mapstructure:"cluster"`
+	Turn      Turn      `mapstructure:"turn"`
 	Snapshots Snapshots `mapstructure:"snapshots"`
 	Runtime   Runtime   `mapstructure:"runtime"`
 	Kubelet   Kubelet   `mapstructure:"kubelet"`
@@ -121,6 +122,12 @@ type Cluster struct {
 	Kured string `mapstructure:"kured"`
 }
 
+// Turn says how the control-plane nodes of a cluster take turns.
+type Turn struct {
+	// TwoMembers is accept or refuse: whether a member of an etcd of two is restarted.
+	TwoMembers string `mapstructure:"twoMembers"`
+}
+
 // Snapshots says how long the copies of what runs changed are kept. The newest good
 // one always is.
 type Snapshots struct {
@@ -189,6 +196,7 @@ func Default() Config {
 			Healthy:       4 * time.Minute,
 		},
 		Cluster:   Cluster{Kured: "kube-system/kured"},
+		Turn:      Turn{TwoMembers: "accept"},
 		Snapshots: Snapshots{Keep: 10, Age: 400 * day},
 		Kubelet: Kubelet{
 			Unit:    "kubelet.service",

@@ -80,6 +80,8 @@ restart:
 cluster:
   kubeconfig: "" # default
   kured: kube-system/kured # default
+turn:
+  twoMembers: accept # default
 snapshots:
   keep: 10 # default
   age: 400d # default

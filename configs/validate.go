@@ -60,6 +60,7 @@ func (c Config) Validate() error {
 
 	p.file("cluster.kubeconfig", c.Cluster.Kubeconfig)
 	p.object("cluster.kured", c.Cluster.Kured)
+	p.oneOf("turn.twoMembers", c.Turn.TwoMembers, "accept", "refuse")
 
 	if keep := c.Snapshots.Keep; keep < 1 || keep > 1000 {
 		p.add("snapshots.keep", fmt.Sprintf("is out of range (got %d)", keep), "set it between 1 and 1000")

@@ -62,13 +62,13 @@ type inquiry struct {
 	afresh    string
 }
 
-// inquire asks etcd and the API server what only a plan that restarts one of them, or has
-// certificates of theirs that have run out, needs to know. Both may let it wait, so that
-// it is begun while other things are asked.
+// inquire asks etcd who shares it, and the API server of a node whose certificates have run
+// out whether it works. Both may let it wait, so that it is begun while other things are
+// asked.
 func (n *Node) inquire(ctx context.Context, o Observation, p Plan) <-chan inquiry {
 	answer := make(chan inquiry, 1)
 	out := len(ranOut(o, p)) > 0
-	if !p.restarts(Etcd) && !p.restarts(APIServer) && !out {
+	if !o.ControlPlane || !p.certificates() {
 		answer <- inquiry{peers: []string{"not asked for"}}
 		return answer
 	}

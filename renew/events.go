@@ -63,6 +63,16 @@ const (
 	EventReloaded = "9fcce18d45ad46439fc33726dd868be9"
 	// EventNotice: something is wrong that kubecertd does not cure.
 	EventNotice = "b09afcf2e62c4567919eb60565db15b7"
+	// EventTurnTaken: this node has the turn among the control-plane nodes.
+	EventTurnTaken = "3d3783b7ff9c4f44a90be7773c9b4c45"
+	// EventTurnReleased: this node has given the turn back.
+	EventTurnReleased = "5e3ac82573a74c39a5765f7d8cf92441"
+	// EventTurnPassed: this node acts although it is another's turn, or nobody can say whose.
+	EventTurnPassed = "cee4ef0cf9d946b8a6e5c4ec8cf756a4"
+	// EventTurnKept: a run has failed, and this node keeps the turn.
+	EventTurnKept = "cd345a2840404e0a923845d74b47649c"
+	// EventTurnYielded: the turn is left to the nodes whose components do not lead.
+	EventTurnYielded = "c517e845e19f4c0cb28688ee4d987f94"
 	// EventStopping: the daemon ends.
 	EventStopping = "89cc7a0b2f674e56bae9152c6f2195d4"
 )

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -61,8 +60,9 @@ func (n *Node) gate(ctx context.Context, o Observation, p *Plan) {
 			p.close("disk", err, "make room, or mount it for writing: kubeadm would leave files empty")
 		}
 	}
-	etcd := <-asked
-	p.Afresh, p.Alone = etcd.afresh, etcd.etcd == nil && len(etcd.peers) == 0
+	seen := <-asked
+	p.Afresh, p.Alone = seen.afresh, seen.etcd == nil && len(seen.peers) == 0
+	defer n.lookTurn(ctx, o, p)
 	if len(p.Restart) == 0 && p.Afresh == "" {
 		return
 	}
@@ -82,20 +82,7 @@ func (n *Node) gate(ctx context.Context, o Observation, p *Plan) {
 		}
 		return
 	}
-	switch {
-	case etcd.etcd != nil && p.expired(etcdCertificates...):
-		// It cannot be asked because of what is to be renewed.
-	case etcd.etcd != nil:
-		p.close("etcd", etcd.etcd, "etcd must be healthy before it is restarted: crictl logs of the etcd container")
-	case len(etcd.unhealthy) > 0:
-		var names []string
-		for name, why := range etcd.unhealthy {
-			names = append(names, name+" ("+why+")")
-		}
-		slices.Sort(names)
-		p.close("etcd", fmt.Errorf("other members of this cluster's etcd are not healthy: %s", strings.Join(names, ", ")),
-			"stopping this one could cost the quorum: repair the other members first")
-	}
+	n.gatePeers(ctx, o, seen, p)
 }
 
 // revives says that the plan repairs what a component does not run without.

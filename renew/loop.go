@@ -125,10 +125,11 @@ func (l *Loop) look(ctx context.Context, trigger string) time.Duration {
 	wait := l.Interval
 	switch {
 	case len(seen.Plan.Blocked) > 0, leftover != nil:
-		wait = min(l.Retry, l.Interval)
+		wait = min(waits(seen.Plan, seen.Observation.node(), l.Retry), l.Interval)
 	case seen.Plan.Work():
 		wait = l.act(ctx, trigger)
 	default:
+		n.settleTurn(ctx, seen)
 		if seen.Observation.ControlPlane {
 			l.remember(ctx, trigger)
 			if err := n.Keep(seen.Observation); err != nil {
@@ -191,7 +192,7 @@ func blind(seen Look) bool {
 // act carries out what the look found, and looks again.
 func (l *Loop) act(ctx context.Context, trigger string) time.Duration {
 	n := l.Node
-	_, _, err := n.Act(ctx, Wish{}, trigger)
+	_, acted, err := n.Act(ctx, Wish{}, trigger)
 	if ctx.Err() != nil {
 		return l.Interval
 	}
@@ -199,7 +200,7 @@ func (l *Loop) act(ctx context.Context, trigger string) time.Duration {
 	var locked *LockedError
 	if errors.As(err, &blocked) || errors.As(err, &locked) {
 		n.Log.Warn("not now", event(EventBlocked), zap.Error(err))
-		return min(l.Retry, l.Interval)
+		return min(waits(acted.Plan, acted.Observation.node(), l.Retry), l.Interval)
 	}
 	after := l.seen(ctx)
 	l.say(after, "run")

@@ -38,6 +38,12 @@ type Node struct {
 	Neighbours neighbours
 	// APIServers may be nil: then the cluster's API servers are not remembered.
 	APIServers apiServers
+	// Turns may be nil: then this node takes turns with nobody.
+	Turns turns
+	// Servers are the API servers of the other nodes; nil where nobody asks them.
+	Servers otherServers
+	// RefuseTwo keeps an etcd of two members from being restarted until it is urgent.
+	RefuseTwo bool
 	// Machine may be nil: then nobody knows of a shutdown.
 	Machine machine
 	Log     *zap.Logger
@@ -51,6 +57,9 @@ type Node struct {
 	// Alive is called while a run waits, so that the watchdog knows a slow step
 	// from a hung loop. It may be nil.
 	Alive func()
+
+	holding string // this node's name, while a run of its has the turn
+	yielded bool   // the turn was left to others once
 
 	// told is the cut-off run that the journal has heard of.
 	told string

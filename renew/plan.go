@@ -22,6 +22,8 @@ type Plan struct {
 	Blocked []Gate `json:"blocked"`
 	// Notices are what is wrong and cannot be cured by this plan.
 	Notices Notices `json:"notices,omitempty"`
+	// Turn is whose turn it is, where this plan needs it.
+	Turn *SeenTurn `json:"turn,omitempty"`
 	// Urgent is why what is to be done waits for no maintenance window and no other
 	// node's turn; empty when it can wait.
 	Urgent string `json:"urgent,omitempty"`

@@ -58,13 +58,9 @@ func (r *run) restartPods(ctx context.Context, names ...string) error {
 	if err := r.kubeletReady(ctx); err != nil {
 		return fmt.Errorf("%s not stopped: %w", names[0], err)
 	}
-	if slices.Contains(names, Etcd) && !r.plan.Alone {
-		// The other members were healthy when the run began, or could not be asked because
-		// of what is new now.
-		_, unhealthy, err := r.Etcd.Peers(ctx)
-		if len(unhealthy) > 0 || err != nil && !r.plan.expired(etcdCertificates...) {
-			return fmt.Errorf("etcd not stopped: the other members must be healthy: %v %w", unhealthy, err)
-		}
+	// They were healthy when the run began.
+	if err := r.othersHealthy(ctx, names); err != nil {
+		return err
 	}
 	old, err := r.current(ctx, names)
 	if err != nil {
@@ -75,7 +71,10 @@ func (r *run) restartPods(ctx context.Context, names ...string) error {
 			return fmt.Errorf("%s not stopped: %w", c.Name, err)
 		}
 	}
-	stopped, failure := r.stopAll(ctx, old)
+	stopped, failure := []Component(nil), r.confirmTurn(ctx)
+	if failure == nil {
+		stopped, failure = r.stopAll(ctx, old)
+	}
 	for _, c := range old {
 		err := failure
 		if slices.Contains(stopped, c) {
@@ -271,6 +270,9 @@ func (r *run) kubeletReady(ctx context.Context) error {
 // restartKubelet is the kubelet's place in the plan.
 func (r *run) restartKubelet(ctx context.Context) (err error) {
 	if err := r.kubeletCanStart(); err != nil {
+		return err
+	}
+	if err := r.confirmTurn(ctx); err != nil {
 		return err
 	}
 	if err := r.begin("restart "+Kubelet, r.reason(Kubelet)); err != nil {

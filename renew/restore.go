@@ -91,6 +91,11 @@ func (n *Node) Restore(ctx context.Context, snapshot string, dry bool) (id strin
 	if dry {
 		return "", changes, nil
 	}
+	done, err := n.takeTurn(ctx, o, &plan, "restore "+snapshot)
+	if err != nil {
+		return "", changes, err
+	}
+	defer func() { done(id, err) }()
 	id, err = n.carryOut(ctx, "restore "+snapshot, plan, func(r *run) (failures, stop error) { return nil, r.restore(o, snap, changes) })
 	return id, changes, err
 }

@@ -68,6 +68,11 @@ func (n *Node) Act(ctx context.Context, wish Wish, trigger string) (id string, l
 	if !look.Plan.Work() {
 		return "", look, nil
 	}
+	done, err := n.takeTurn(ctx, look.Observation, &look.Plan, trigger)
+	if err != nil {
+		return "", look, err
+	}
+	defer func() { done(id, err) }()
 	id, err = n.carryOut(ctx, trigger, look.Plan, func(r *run) (failures, stop error) { return r.renew(ctx, look.Observation) })
 	return id, look, err
 }

@@ -38,6 +38,9 @@ func WritePlan(w io.Writer, p renew.Plan) {
 			fmt.Fprintln(w, "  (no other member shares this etcd: etcd and kube-apiserver go down together, which is the shortest outage)")
 		}
 	}
+	if p.Turn != nil && p.Turn.Decision.Verdict != renew.TurnWait { // a gate says it else
+		fmt.Fprintf(w, "Turn: %s: %s\n", p.Turn.Decision.Verdict, p.Turn.Decision.Reason)
+	}
 	if p.Urgent != "" {
 		fmt.Fprintf(w, "It waits for no window and no turn: %s\n", p.Urgent)
 	}

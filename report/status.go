@@ -19,6 +19,8 @@ type Status struct {
 	Certificates []Certificate     `json:"certificates"`
 	Components   []renew.Component `json:"components,omitempty"`
 	Problems     []renew.Problem   `json:"problems,omitempty"`
+	// Turn is whose turn it is among the control-plane nodes, where it was asked for.
+	Turn *renew.TurnStatus `json:"turn,omitempty"`
 	// Paused is the pause that is in force.
 	Paused *renew.Pause `json:"paused,omitempty"`
 	// Busy is what else is at work on the host, and waited for.
@@ -144,6 +146,9 @@ func (s Status) writeEvidence(w io.Writer) error {
 func (s Status) writeFooter(w io.Writer) {
 	fmt.Fprintln(w)
 	writePaused(w, s.Paused)
+	if s.Turn != nil && (s.Turn.Holder != "" || s.Turn.Unknown != "") {
+		WriteTurn(w, *s.Turn)
+	}
 	for _, b := range s.Busy {
 		fmt.Fprintf(w, "Waited for: %s\n", b.Detail)
 	}

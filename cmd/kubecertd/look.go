@@ -50,6 +50,10 @@ makes new ones.`,
 			look = renew.Look{Observation: o, Proofs: renew.Prove(o), Plan: renew.Decide(o, node.Policy, renew.Wish{})}
 		}
 		status := report.NewStatus(look, *disk)
+		if look.Observation.ControlPlane && !*disk {
+			turn := node.TurnStatus(cmd.Context())
+			status.Turn = &turn
+		}
 		switch format := output(cmd); format {
 		case "table", "wide":
 			return status.WriteTable(cmd.OutOrStdout(), format == "wide")

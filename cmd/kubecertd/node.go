@@ -13,7 +13,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/kubecertd/kubecertd/cluster"
 	"github.com/kubecertd/kubecertd/configs"
 	"github.com/kubecertd/kubecertd/pki"
 	"github.com/kubecertd/kubecertd/renew"
@@ -58,6 +57,9 @@ func newNode(c configs.Config, log *zap.Logger) *node {
 		Neighbours:  neighbours{ask, c.Cluster.Kured},
 		Credentials: credentials{locate},
 		Uses:        uses{ask},
+		Turns:       turns{ask, clock},
+		Servers:     turns{ask, clock},
+		RefuseTwo:   c.Turn.TwoMembers == "refuse",
 		Kubeadm:     renew.Kubeadm{Path: c.Renew.Kubeadm, Timeout: c.Renew.Timeout},
 		Policy: renew.Policy{Before: c.Renew.Before.Before, Share: c.Renew.Before.Share, Margin: renew.Margin(c.Renew.Critical),
 			Spread: spread(c.Paths.Root, layout), Remedies: remedies(c),
@@ -368,8 +370,7 @@ func (h health) Await(ctx context.Context, component string, progress func(strin
 	}}, 50*time.Millisecond, progress)
 }
 
-// etcd is the member on this node, asked with the client certificate that kubeadm
-// made for health checks.
+// etcd is the member on this node.
 type etcd struct {
 	locate func() (pki.Layout, []error)
 }
@@ -379,11 +380,5 @@ func (e etcd) Peers(ctx context.Context) ([]string, map[string]string, error) {
 	if !layout.LocalEtcd {
 		return []string{"external etcd"}, nil, nil
 	}
-	dir := filepath.Join(layout.Root, layout.CertificatesDir, "etcd")
-	return cluster.Etcd{
-		Endpoint:    "https://" + layout.Address(renew.Etcd),
-		Certificate: filepath.Join(dir, "healthcheck-client.crt"),
-		Key:         filepath.Join(dir, "healthcheck-client.key"),
-		CA:          filepath.Join(dir, "ca.crt"),
-	}.Peers(ctx)
+	return member(layout).Peers(ctx)
 }

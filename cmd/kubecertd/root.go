@@ -52,7 +52,7 @@ gate is closed or another run is under way.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w (see '%s --help')", err, cmd.CommandPath())}
 	})
-	root.AddCommand(newRun(), newStatus(), newPlan(), newRenew(), newPause(), newResume(), newHistory(), newBackup(), newConfig(), newVersion())
+	root.AddCommand(newRun(), newStatus(), newPlan(), newRenew(), newPause(), newResume(), newLock(), newHistory(), newBackup(), newConfig(), newVersion())
 	// A wrong number of arguments is a usage error like a wrong flag.
 	wrongArgumentsAreUsage(root)
 	return root
