@@ -16,6 +16,9 @@ type Held struct {
 	Since  time.Time `json:"since,omitzero"`   // when it was taken
 	Reason string    `json:"reason,omitempty"` // what for
 	Failed string    `json:"failed,omitempty"` // why the holder's run failed, if it did
+	// Passed says that it was taken from another node, which may have been about to stop
+	// something.
+	Passed bool `json:"passed,omitempty"`
 }
 
 // TurnRecord says whose turn it is.

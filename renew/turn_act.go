@@ -139,8 +139,10 @@ func (n *Node) takeTurn(ctx context.Context, o Observation, p *Plan, trigger str
 			return func(string, error) {}, nil
 		}
 		held := Held{Holder: name, Since: n.Now().UTC().Truncate(time.Microsecond), Reason: purpose(*p, trigger)}
+		held.Passed = d.Verdict == TurnPass
 		if d.Verdict == TurnGoOn {
-			held.Since = turn.Since
+			// Also one that was cut off while it waited has to.
+			held.Since, held.Passed = turn.Since, turn.Passed
 		}
 		// Before it is taken: whoever crashes in between gives back what it never had.
 		if err := n.State.write(turnFile, []byte(name+"\n")); err != nil {
@@ -159,7 +161,7 @@ func (n *Node) takeTurn(ctx context.Context, o Observation, p *Plan, trigger str
 		}
 		n.holding = name
 		n.yielded = false
-		if d.Verdict == TurnPass {
+		if held.Passed {
 			log.Warn("the turn of another node is passed", event(EventTurnPassed), zap.String("holder", turn.Holder), zap.Duration("begins_in", passWait))
 			if err := n.sit(ctx, passWait); err != nil {
 				n.giveBack(ctx, name)
