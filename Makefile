@@ -1,8 +1,11 @@
 # Makefile of kubecertd. Every target is a line or two; `make` lists them.
 
 VERSION ?= $(or $(shell git describe --tags --match 'v[0-9]*' 2>/dev/null | sed 's/^v//; s/-\([0-9]*\)-g/+\1.g/'),0.0.0-dev)
-LDFLAGS := -s -w -X main.version=$(VERSION)
 ARCH    := $(shell go env GOARCH)
+# The date of the commit: files in the packages carry it, so that equal source gives equal
+# packages, and a clock that is before it is wrong.
+export SOURCE_DATE_EPOCH ?= $(or $(shell git log -1 --format=%ct 2>/dev/null),0)
+LDFLAGS := -s -w -X main.version=$(VERSION) -X main.built=$(SOURCE_DATE_EPOCH)
 # Without gRPC's request traces, which nobody reads here, the linker can drop a quarter
 # of the program, and the daemon's memory with it (grpc: trace_notrace.go).
 GOBUILD := CGO_ENABLED=0 go build -trimpath -tags grpcnotrace -ldflags '$(LDFLAGS)'
@@ -12,8 +15,6 @@ TOOL    := go tool -modfile=tools/go.mod
 export VERSION
 # The version is stamped above; asking git as well fails in a checkout of another user.
 export GOFLAGS := $(GOFLAGS) -buildvcs=false
-# Files in the packages carry the date of the commit, so that equal source gives equal packages.
-export SOURCE_DATE_EPOCH ?= $(or $(shell git log -1 --format=%ct 2>/dev/null),0)
 
 began := $(shell date +%s)
 nfpm   = ARCH=$(1) $(TOOL) nfpm package --packager $(2) --target dist/

@@ -28,6 +28,7 @@ var Example string
 type Config struct {
 	Renew     Renew     `mapstructure:"renew"`
 	Check     Check     `mapstructure:"check"`
+	Clock     Clock     `mapstructure:"clock"`
 	Watch     Watch     `mapstructure:"watch"`
 	Restart   Restart   `mapstructure:"restart"`
 	Cluster   Cluster   `mapstructure:"cluster"`
@@ -45,6 +46,11 @@ type Renew struct {
 	Before Threshold `mapstructure:"before"`
 	// Critical is how near its end a certificate waits for nobody any more.
 	Critical Threshold `mapstructure:"critical"`
+	// Windows are the maintenance windows to which renewals and restarts are held while
+	// nothing is critical; none means always.
+	Windows List `mapstructure:"windows"`
+	// Timezone is the IANA name of the zone by whose clock they open.
+	Timezone string `mapstructure:"timezone"`
 	// Kubeadm is the program, a path or a name looked up in PATH.
 	Kubeadm string `mapstructure:"kubeadm"`
 	// Timeout is the deadline of one `kubeadm certs renew NAME`.
@@ -64,6 +70,12 @@ type Check struct {
 	RetryLimit time.Duration `mapstructure:"retryLimit"`
 	// Settle is how long files must be quiet after a change before it is looked at.
 	Settle time.Duration `mapstructure:"settle"`
+}
+
+// Clock says what is asked of the host's clock.
+type Clock struct {
+	// RequireSync holds back what is not critical while no time server keeps the clock.
+	RequireSync bool `mapstructure:"requireSync"`
 }
 
 // Watch says what is looked at besides the node's own certificates, and never changed.
@@ -178,10 +190,12 @@ func Default() Config {
 		Renew: Renew{
 			Before:   Threshold{Before: 30 * day, Share: 0.33},
 			Critical: Threshold{Before: 3 * day, Share: 0.1},
+			Timezone: "UTC",
 			Kubeadm:  "kubeadm",
 			Timeout:  time.Minute,
 		},
 		Check: Check{Interval: time.Hour, Retry: time.Minute, RetryLimit: 4 * time.Hour, Settle: time.Second},
+		Clock: Clock{RequireSync: true},
 		Restart: Restart{
 			Policy: "always",
 			Grace: Grace{

@@ -50,6 +50,8 @@ func TestYAMLWithOrigins(t *testing.T) {
 	want := `renew:
   before: 30d, 33% # default
   critical: 3d, 10% # default
+  windows: [] # default
+  timezone: UTC # default
   kubeadm: kubeadm # default
   timeout: 1m # default
   copies: [] # default
@@ -58,6 +60,8 @@ check:
   retry: 30s # FILE:2
   retryLimit: 4h # default
   settle: 1s # default
+clock:
+  requireSync: true # default
 watch:
   files: [] # default
 restart:

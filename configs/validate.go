@@ -22,6 +22,8 @@ func (c Config) Validate() error {
 	var p Problems
 	p.threshold("renew.before", c.Renew.Before)
 	p.threshold("renew.critical", c.Renew.Critical)
+	p.windows("renew.windows", c.Renew.Windows)
+	p.zone("renew.timezone", c.Renew.Timezone)
 	p.program("renew.kubeadm", c.Renew.Kubeadm)
 	p.between("renew.timeout", c.Renew.Timeout, time.Second, silent)
 

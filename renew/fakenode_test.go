@@ -26,7 +26,8 @@ type fakeNode struct {
 	files *pkitest.Node
 	dir   string // of the fake kubeadm
 
-	prepared int // how often renewAgain was called
+	prepared int           // how often renewAgain was called
+	passed   time.Duration // by later
 
 	mu    sync.Mutex
 	steps []string // what was done to the node, in order
@@ -81,7 +82,7 @@ func newFakeNode(t *testing.T) *fakeNode {
 		Containers: pods{n}, Kubelet: unit{n}, Health: n, Etcd: n, Cluster: n,
 		Kubeadm: renew.Kubeadm{Path: n.kubeadm(), Timeout: 20 * time.Second},
 		Clocks: func() (renew.Clocks, error) {
-			return renew.Clocks{Boot: "this", Wall: time.Now(), Up: 400*pkitest.Day + time.Since(now)}, nil
+			return renew.Clocks{Boot: "this", Wall: time.Now(), Up: 400*pkitest.Day + time.Since(now) + n.passed}, nil
 		},
 		Policy: renew.Policy{Before: shipped.Before, Share: shipped.Share, Retry: renew.Retry{After: time.Minute, Limit: 4 * time.Hour}},
 		Restarts: renew.RestartOptions{Grace: map[string]time.Duration{renew.APIServer: 10 * time.Second}, GraceAlone: time.Second,
@@ -164,6 +165,7 @@ func (n *fakeNode) renewAgain(name string) {
 // later makes the node believe that so much time has passed.
 func (n *fakeNode) later(d time.Duration) {
 	n.Now = func() time.Time { return time.Now().Add(d) }
+	n.passed = d
 }
 
 // calls are the certificates that kubeadm was asked to renew, and those to "make".

@@ -44,6 +44,8 @@ type ledger struct {
 	Booted time.Time `json:"booted"`
 	// Certificates are by name, the newest content last.
 	Certificates map[string][]ledgerEntry `json:"certificates"`
+	// Clock is when the wall clock was right.
+	Clock marks `json:"clock,omitzero"`
 }
 
 // ledgerEntry is a content that appeared on disk.
@@ -108,7 +110,13 @@ func (n *Node) noteContents(certificates []pki.Certificate) error {
 		return err
 	}
 	l := n.State.readLedger()
-	if !l.add(certificates, l.known(clocks)) {
+	changed := l.add(certificates, l.known(clocks))
+	clocks.Wall = n.Now()
+	if implausible(clocks.Wall, n.Built, certificates) == "" {
+		kept, _ := n.kept()
+		changed = l.Clock.remember(l.Clock.known(clocks), kept) || changed
+	}
+	if !changed {
 		return nil
 	}
 	content, err := json.MarshalIndent(l, "", " ")

@@ -56,7 +56,7 @@ func TestLedger(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			s := State{Dir: filepath.Join(t.TempDir(), "state")}
 			var clocks Clocks
-			n := &Node{State: s, Clocks: func() (Clocks, error) { return clocks, nil }}
+			n := &Node{State: s, Now: func() time.Time { return clocks.Wall }, Clocks: func() (Clocks, error) { return clocks, nil }}
 			var o Observation
 			for _, l := range tt.looks {
 				up := time.Duration(l.at) * time.Minute
@@ -91,7 +91,7 @@ func TestLedger(t *testing.T) {
 // A certificate cannot have been read before it was issued, whatever the time of its file.
 func TestLedgerIssuedLaterThanWritten(t *testing.T) {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	n := &Node{State: State{Dir: t.TempDir()}, Clocks: func() (Clocks, error) { return Clocks{"this", now, 100 * day}, nil }}
+	n := &Node{State: State{Dir: t.TempDir()}, Now: time.Now, Clocks: func() (Clocks, error) { return Clocks{"this", now, 100 * day}, nil }}
 	c := pki.Certificate{Name: "scheduler.conf", SHA256: "a", State: pki.OK, Changed: now.Add(-50 * day), NotBefore: now.Add(-day)}
 	o := Observation{At: now, Contents: n.contents([]pki.Certificate{c})}
 	if o.readBy(now.Add(-2*day), c) || !o.readBy(now.Add(-time.Hour), c) {
@@ -107,7 +107,7 @@ func TestLedgerIssuedLaterThanWritten(t *testing.T) {
 func TestLedgerIsWrittenWhenSomethingIsNew(t *testing.T) {
 	s := State{Dir: t.TempDir()}
 	up := time.Hour
-	n := &Node{State: s, Clocks: func() (Clocks, error) {
+	n := &Node{State: s, Now: time.Now, Clocks: func() (Clocks, error) {
 		return Clocks{"this", time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC).Add(up), up}, nil
 	}}
 	list := []pki.Certificate{{Name: "scheduler.conf", SHA256: "a", State: pki.OK, Changed: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}}

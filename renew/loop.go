@@ -124,6 +124,7 @@ func (l *Loop) look(ctx context.Context, trigger string) time.Duration {
 	}
 	wait := l.Interval
 	switch {
+	case seen.waits() && leftover == nil:
 	case len(seen.Plan.Blocked) > 0, leftover != nil:
 		wait = min(waits(seen.Plan, seen.Observation.node(), l.Retry), l.Interval)
 	case seen.Plan.Work():

@@ -52,6 +52,13 @@ type Node struct {
 	// Clocks are the kernel's, which tell what was on disk when a process started. It may
 	// be nil: then the times of the files do.
 	Clocks func() (Clocks, error)
+	// ClockKept says whether a time server keeps the clock; nil is that nobody knows.
+	// RequireKept is that nothing but what is critical is done otherwise.
+	ClockKept   func() (bool, error)
+	RequireKept bool
+	// Built is when this program was made; no clock is right that is before it. It may be
+	// zero.
+	Built time.Time
 	// reading is closed when what reads files that may hang has ended.
 	reading chan struct{}
 	// Alive is called while a run waits, so that the watchdog knows a slow step

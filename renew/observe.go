@@ -53,6 +53,8 @@ type Observation struct {
 	Uses map[string]Use `json:"uses,omitempty"`
 	// Paused is the pause that is in force; nil when there is none.
 	Paused *Pause `json:"paused,omitempty"`
+	// Clock is what speaks against the host's clock.
+	Clock Clock `json:"clock,omitzero"`
 	// Busy is what else is at work on the host.
 	Busy []Busy `json:"busy,omitempty"`
 	// Problems are the parts of the node that could not be looked at, and why. What
@@ -161,6 +163,7 @@ func (n *Node) observe(ctx context.Context, now time.Time) Observation {
 	o := Observation{At: now, ControlPlane: layout.ControlPlane, Certificates: layout.Read(now), Others: layout.Holders(),
 		Paused: n.State.Paused(now), Busy: n.Host.Busy()}
 	o.Contents = n.contents(o.Certificates)
+	o.Clock = n.clock(now, o.Certificates)
 	for _, p := range problems {
 		o.Problems = append(o.Problems, Problem{problemPaths, p.Error()})
 	}

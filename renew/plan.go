@@ -166,6 +166,7 @@ func Decide(o Observation, policy Policy, wish Wish) Plan {
 		}
 		p.Restart = append(p.Restart, Restart{name, reason})
 	}
+	p.hold(o, proofs, policy, wish)
 	p.Urgent = p.urgent(o, policy)
 	decideCopies(o, policy, &p)
 	switch {
@@ -236,7 +237,7 @@ func restartReason(o Observation, proofs []Proof, renewals []Renewal, component 
 
 // gates are the conditions that follow from what was observed.
 func gates(o Observation, p Plan) []Gate {
-	closed := excluded(o.Paused, o.Busy)
+	closed := slices.Concat(excluded(o.Paused, o.Busy), clockGate(o.Clock))
 	for _, ca := range o.Certificates {
 		// An expired CA signs, and what it signs is worthless: kubeadm warns and goes
 		// on (kubeadm: phases/certs/renewal/manager.go).

@@ -22,6 +22,8 @@ type Policy struct {
 	Margin Margin
 	// Spread keeps the nodes of a fleet apart.
 	Spread Spread
+	// Windows are when what is not critical is done.
+	Windows Windows
 	// Retry is for what has failed.
 	Retry Retry
 	// Restart says which components are restarted.

@@ -77,6 +77,13 @@ func TestServicePromises(t *testing.T) {
 	if got := get("Service", "Environment"); len(got) > 0 {
 		t.Errorf("[Service] Environment=%s: what is set there can be read by everybody", got)
 	}
+	// Whether the clock is kept is asked, and never set.
+	if got := strings.Join(get("Service", "SystemCallFilter"), " "); !slices.Contains(strings.Fields(got), "adjtimex") || get("Service", "ProtectClock") != nil {
+		t.Errorf("[Service] SystemCallFilter=%s: runtime.ClockKept needs adjtimex, and ProtectClock= forbids it", got)
+	}
+	if got := strings.Join(get("Service", "CapabilityBoundingSet"), " "); strings.Contains(got, "CAP_SYS_TIME") {
+		t.Errorf("[Service] CapabilityBoundingSet=%s: the clock is not set here", got)
+	}
 	// What the code reads would be hidden.
 	for _, name := range []string{"ProtectProc", "ProcSubset", "PrivateNetwork", "PrivateUsers", "PrivatePIDs", "DynamicUser", "User", "RootDirectory"} {
 		if got := get("Service", name); len(got) > 0 {

@@ -20,8 +20,12 @@ import (
 	"github.com/kubecertd/kubecertd/renew"
 )
 
-// version is set by the linker (Makefile).
-var version = "0.0.0-dev"
+// version and built, the date of the source in seconds since 1970, are set by the linker
+// (Makefile).
+var (
+	version = "0.0.0-dev"
+	built   = ""
+)
 
 func main() {
 	// A core dump would hold private keys, of this process or of the kubeadm that it

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -62,7 +63,7 @@ func newNode(c configs.Config, log *zap.Logger) *node {
 		RefuseTwo:   c.Turn.TwoMembers == "refuse",
 		Kubeadm:     renew.Kubeadm{Path: c.Renew.Kubeadm, Timeout: c.Renew.Timeout},
 		Policy: renew.Policy{Before: c.Renew.Before.Before, Share: c.Renew.Before.Share, Margin: renew.Margin(c.Renew.Critical),
-			Spread: spread(c.Paths.Root, layout), Remedies: remedies(c),
+			Spread: spread(c.Paths.Root, layout), Remedies: remedies(c), Windows: windows(c.Renew),
 			Retry: renew.Retry{After: c.Check.Retry, Limit: c.Check.RetryLimit}, Restart: policies(c.Restart)},
 		Restarts: renew.RestartOptions{
 			Grace: map[string]time.Duration{
@@ -81,9 +82,11 @@ func newNode(c configs.Config, log *zap.Logger) *node {
 		Retention: renew.Retention{Keep: c.Snapshots.Keep, Age: c.Snapshots.Age},
 		Log:       log,
 		Now:       clock,
+		Built:     made(),
 	}
 	if c.Paths.Root == "" {
 		n.Clocks = clocks // of another root nobody knows what ran when
+		n.ClockKept, n.RequireKept = runtime.ClockKept, c.Clock.RequireSync
 	}
 	if c.Restart.ReleaseLeases {
 		n.Leases = leases{ask}
@@ -98,6 +101,26 @@ func clocks() (c renew.Clocks, err error) {
 	}
 	c.Wall, c.Up, err = runtime.Clocks()
 	return c, err
+}
+
+// windows are the maintenance windows as configured, which has been validated.
+func windows(c configs.Renew) renew.Windows {
+	w := renew.Windows{}
+	open, _ := configs.Windows(c.Windows)
+	for _, one := range open {
+		w.Open = append(w.Open, renew.Window(one))
+	}
+	w.Zone, _ = time.LoadLocation(c.Timezone)
+	return w
+}
+
+// made is when this program was made; zero when it is not stamped.
+func made() time.Time {
+	seconds, err := strconv.ParseInt(built, 10, 64)
+	if err != nil || seconds <= 0 {
+		return time.Time{}
+	}
+	return time.Unix(seconds, 0)
 }
 
 // policies are the restart policies as configured.

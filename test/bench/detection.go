@@ -19,7 +19,7 @@ import (
 // the daemon has decided what to restart. The times are those of the files and of the
 // journal: nothing is polled.
 func (b *bench) detection(ctx context.Context) ([]time.Duration, error) {
-	if err := b.node.WriteFile(story.ConfigFile, []byte("# of the benchmark\nrestart: {policy: auto}\n"), 0o644); err != nil {
+	if err := b.node.WriteFile(story.ConfigFile, []byte("# of the benchmark\n"+story.OwnClock+"restart: {policy: auto}\n"), 0o644); err != nil {
 		return nil, err
 	}
 	if _, err := b.node.Run(ctx, "systemctl", "restart", "kubecertd"); err != nil {

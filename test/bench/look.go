@@ -81,7 +81,7 @@ func (b *bench) manyFiles(ctx context.Context) ([]look, error) {
 		if err := writeCertificates(filepath.Join(b.node.Root(), dir), count); err != nil {
 			return nil, err
 		}
-		if err := b.node.WriteFile(story.ConfigFile, []byte("watch: {files: ["+dir+"]}\n"), 0o644); err != nil {
+		if err := b.node.WriteFile(story.ConfigFile, []byte(story.OwnClock+"watch: {files: ["+dir+"]}\n"), 0o644); err != nil {
 			return nil, err
 		}
 		l, err := b.look(ctx, b.repeat, "kubecertd", "status", "--disk", "-o", "json")

@@ -146,7 +146,7 @@ func (b *bench) prepare(ctx context.Context, w way) error {
 	if _, err := b.node.Run(ctx, "systemctl", "stop", "kubecertd"); err != nil {
 		return err
 	}
-	if err := b.node.WriteFile(story.ConfigFile, []byte("# of the benchmark\n"+w.config), 0o644); err != nil {
+	if err := b.node.WriteFile(story.ConfigFile, []byte("# of the benchmark\n"+story.OwnClock+w.config), 0o644); err != nil {
 		return err
 	}
 	if err := story.Age(b.node, slices.Sorted(maps.Keys(story.CertificateFiles))...); err != nil {

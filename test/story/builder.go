@@ -88,7 +88,7 @@ func (b *Builder) make(ctx context.Context, dir, version string) (string, error)
 		return strings.TrimSpace(string(out)), nil
 	}
 	binary := filepath.Join(dir, "bin", "linux_"+arch, "kubecertd")
-	if _, err := run(repository, "go", "build", "-trimpath", "-tags", b.Tags, "-ldflags", "-s -w -X main.version="+version, "-o", binary, "./cmd/kubecertd"); err != nil {
+	if _, err := run(repository, "go", "build", "-trimpath", "-tags", b.Tags, "-ldflags", "-s -w -X main.version="+version+" -X main.built=1700000000", "-o", binary, "./cmd/kubecertd"); err != nil {
 		return "", err
 	}
 	// It is built for the tools' own module, and run where the package's files lie.
