@@ -102,7 +102,7 @@ func (c *crash) survives(t *testing.T, s disk.State, dir string, run bool) error
 		return nil
 	}
 	// It runs again, when that is due.
-	n.Now = func() time.Time { return time.Now().Add(later) }
+	n.later(later)
 	if _, _, err := n.Act(context.WithoutCancel(t.Context()), renew.Wish{}, "start"); err != nil {
 		return fmt.Errorf("the next run: %w", err)
 	}

@@ -107,9 +107,8 @@ func TestLedgerIssuedLaterThanWritten(t *testing.T) {
 func TestLedgerIsWrittenWhenSomethingIsNew(t *testing.T) {
 	s := State{Dir: t.TempDir()}
 	up := time.Hour
-	n := &Node{State: s, Now: time.Now, Clocks: func() (Clocks, error) {
-		return Clocks{"this", time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC).Add(up), up}, nil
-	}}
+	wall := func() time.Time { return time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC).Add(up) }
+	n := &Node{State: s, Now: wall, Clocks: func() (Clocks, error) { return Clocks{"this", wall(), up}, nil }}
 	list := []pki.Certificate{{Name: "scheduler.conf", SHA256: "a", State: pki.OK, Changed: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}}
 	note := func() {
 		t.Helper()
