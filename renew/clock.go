@@ -33,27 +33,27 @@ const (
 	longOff = 365 * 24 * time.Hour
 )
 
-// mark is a moment on the clocks.
-type mark struct {
+// moment is one on all clocks.
+type moment struct {
 	Boot string        `json:"boot"`
 	Up   time.Duration `json:"up"`
 	Wall time.Time     `json:"wall"`
 }
 
-func marked(c Clocks) mark { return mark{c.Boot, c.Up, c.Wall.UTC()} }
+func marked(c Clocks) moment { return moment{c.Boot, c.Up, c.Wall.UTC()} }
 
-// reckon is what the wall clock must show now, given what it showed at the mark. In another
+// reckon is what the wall clock must show now, given what it showed at the moment m. In another
 // boot that is the earliest that it can, because nobody knows how long the machine was off.
-func (m mark) reckon(now Clocks) (wall time.Time, exact bool) {
+func (m moment) reckon(now Clocks) (wall time.Time, exact bool) {
 	if m.Boot == now.Boot {
 		return m.Wall.Add(now.Up - m.Up), true
 	}
 	return m.Wall.Add(now.Up), false
 }
 
-// agrees says whether the clock goes on from the mark as it should, and what it would show
+// agrees says whether the clock goes on from that moment as it should, and what it would show
 // if it did.
-func (m mark) agrees(now Clocks) (reckoned time.Time, agrees bool) {
+func (m moment) agrees(now Clocks) (reckoned time.Time, agrees bool) {
 	reckoned, exact := m.reckon(now)
 	off := now.Wall.Sub(reckoned)
 	if exact {
@@ -66,8 +66,8 @@ func (m mark) agrees(now Clocks) (reckoned time.Time, agrees bool) {
 type marks struct {
 	// Believed is the last moment at which it was right, as far as is known. Doubted is
 	// since when it shows something else.
-	Believed mark `json:"believed,omitzero"`
-	Doubted  mark `json:"doubted,omitzero"`
+	Believed moment `json:"believed,omitzero"`
+	Doubted  moment `json:"doubted,omitzero"`
 }
 
 // judge says what the clock would show had it not been set since it was last believed,

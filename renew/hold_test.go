@@ -90,7 +90,7 @@ func TestHold(t *testing.T) {
 			tt.change(&o)
 			p := renew.Decide(o, renew.Policy{Before: shipped.Before, Share: shipped.Share, Margin: margin, Windows: tt.windows}, tt.wish)
 			var names, components, gates []string
-			said := strings.Join(p.Notices, "\n")
+			said := p.Notices.String()
 			for _, r := range p.Renew {
 				names = append(names, r.Certificate)
 			}
