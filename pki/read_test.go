@@ -5,6 +5,7 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -374,4 +375,42 @@ func truncate(t *testing.T, file string) {
 	if err := os.Truncate(file, info.Size()/2); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// Copies are judged by the CAs that the node has now, and a copy of a CA by the key.
+func TestReadCopies(t *testing.T) {
+	n := pkitest.New(t, now)
+	copies := t.TempDir()
+	if err := os.CopyFS(copies, os.DirFS(n.Root)); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"ca", "etcd-ca", "front-proxy-ca"} {
+		if err := os.Remove(filepath.Join(copies, strings.TrimPrefix(n.Key(name), n.Root))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.CA("etcd-ca", now, now.Add(3650*day))
+	n.Write("/etc/kubernetes/pki/apiserver.crt", "")
+	n.Write("/etc/kubernetes/pki/ca.crt", string(must(t, n.Certificate("ca")))+string(must(t, n.Certificate("etcd-ca"))))
+	l, _ := pki.Locate(pki.Options{Root: n.Root})
+	want := map[string]string{"apiserver": "ok true", "scheduler.conf": "ok true", "ca": "ok true", "front-proxy-client": "ok true",
+		"etcd-server": "invalid true", "etcd-ca": "invalid false"}
+	for _, c := range l.ReadCopies(copies, now.Add(day)) {
+		if got := fmt.Sprint(c.State, " ", c.CAKeyHere); want[c.Name] != "" && got != want[c.Name] {
+			t.Errorf("%s is %s (%s), want %s", c.Name, got, c.Reason, want[c.Name])
+		}
+		delete(want, c.Name)
+	}
+	if len(want) > 0 {
+		t.Errorf("not read: %v", want)
+	}
+}
+
+func must(t *testing.T, file string) []byte {
+	t.Helper()
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return content
 }

@@ -92,6 +92,18 @@ func TestKubeadmArguments(t *testing.T) {
 	}
 }
 
+func TestKubeadmMakes(t *testing.T) {
+	k := renew.Kubeadm{Path: script(t, 0o755, `echo "$@"`), Timeout: 20 * time.Second}
+	for name, want := range map[string]string{
+		"etcd-server":             "init phase certs etcd-server --config /c.yaml\n",
+		"controller-manager.conf": "init phase kubeconfig controller-manager --config /c.yaml --kubeconfig-dir /d\n",
+	} {
+		if out, err := k.Make(t.Context(), name, "/c.yaml", "/d"); err != nil || out != want {
+			t.Errorf("kubeadm was run with %q (%v), want %q", out, err, want)
+		}
+	}
+}
+
 // A kubeadm that is writing is not interrupted: it writes the key before the
 // certificate.
 func TestKubeadmOutlivesCancellation(t *testing.T) {

@@ -131,10 +131,10 @@ func problemOf(component string) string {
 // level-triggered loop from restarting a component for ever.
 func wanted(o Observation, proofs []Proof, component string, policy RestartPolicies) string {
 	for _, p := range proofs {
-		if p.Component != component || !p.Older {
-			continue
-		}
 		certificate, _ := o.Certificate(p.Certificate)
+		if p.Component != component || !p.Older || damaged(certificate, o.At) {
+			continue // nobody is made to read what is damaged
+		}
 		switch policy.For(component) {
 		case RestartNever:
 			return ""

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,7 +38,7 @@ func (n *Node) secureConfiguration(ctx context.Context, kubeadm string) error {
 	if asked == nil {
 		return err
 	}
-	content, impossible := rebuilt(layout, certificates, kubeadm)
+	content, impossible := rebuilt(layout, n.withSpares(certificates), kubeadm)
 	if impossible != nil {
 		return fmt.Errorf("%w; %w; it cannot be rebuilt from this node: %w", err, asked, impossible)
 	}
@@ -128,15 +130,26 @@ func rebuilt(layout pki.Layout, certificates []pki.Certificate, kubeadm string) 
 	}
 	o := Observation{Certificates: certificates}
 	serving, _ := o.Certificate("apiserver")
+	like := serving.Leaf
+	for _, other := range certificates {
+		if like == nil && other.Kind == pki.PEM && other.Renewer == pki.Kubeadm {
+			like = other.Leaf
+		}
+	}
+	if like == nil {
+		return nil, fmt.Errorf("%s is %s: %s; nor is there another certificate of this node to go by", serving.Path, serving.State, serving.Reason)
+	}
+	// Without it, what clients on this node ask for.
+	names := append(append([]string{}, serving.DNSNames...), serving.IPs...)
 	if serving.Leaf == nil {
-		return nil, fmt.Errorf("%s is %s: %s", serving.Path, serving.State, serving.Reason)
+		names = servers(certificates)
 	}
 	c := map[string]any{
 		"kind":              "ClusterConfiguration",
 		"apiVersion":        "kubeadm.k8s.io/" + apiVersion(minor(kubeadm)),
 		"kubernetesVersion": kubeadm,
 		"certificatesDir":   layout.CertificatesDir,
-		"apiServer":         map[string]any{"certSANs": append(append([]string{}, serving.DNSNames...), serving.IPs...)},
+		"apiServer":         map[string]any{"certSANs": names},
 	}
 	if !layout.LocalEtcd {
 		external := map[string]any{}
@@ -156,10 +169,20 @@ func rebuilt(layout pki.Layout, certificates []pki.Certificate, kubeadm string) 
 	if admin, ok := o.Certificate("admin.conf"); ok && admin.Server != "" {
 		c["controlPlaneEndpoint"] = strings.TrimPrefix(admin.Server, "https://")
 	}
+	networking := map[string]any{}
 	if services, ok := api.Flag("service-cluster-ip-range"); ok {
-		c["networking"] = map[string]any{"serviceSubnet": services}
+		networking["serviceSubnet"] = services
 	}
-	algorithm := keyAlgorithm(serving.Leaf)
+	// The only place on a node where kubeadm writes the domain of services (kubeadm:
+	// phases/controlplane/manifests.go).
+	issuer, _ := api.Flag("service-account-issuer")
+	if domain, ok := strings.CutPrefix(issuer, "https://kubernetes.default.svc."); ok {
+		networking["dnsDomain"] = domain
+	}
+	if len(networking) > 0 {
+		c["networking"] = networking
+	}
+	algorithm := keyAlgorithm(like)
 	if minor(kubeadm) >= 31 {
 		c["encryptionAlgorithm"] = algorithm
 		c["certificateValidityPeriod"] = validityOf(certificates).String()
@@ -167,6 +190,33 @@ func rebuilt(layout pki.Layout, certificates []pki.Certificate, kubeadm string) 
 		c["featureGates"] = map[string]bool{"PublicKeysECDSA": true}
 	}
 	return yaml.Marshal(c)
+}
+
+// servers are the hosts that the kubeconfigs of this node name as API servers.
+func servers(certificates []pki.Certificate) []string {
+	var hosts []string
+	for _, c := range certificates {
+		if u, err := url.Parse(c.Server); err == nil && u.Hostname() != "" && !c.Watched && !slices.Contains(hosts, u.Hostname()) {
+			hosts = append(hosts, u.Hostname())
+		}
+	}
+	return hosts
+}
+
+// withSpares are the certificates with the newest copy in the place of each that cannot
+// be read.
+func (n *Node) withSpares(certificates []pki.Certificate) []pki.Certificate {
+	o := Observation{At: n.Now(), Certificates: certificates}
+	n.observeSpares(&o)
+	list := slices.Clone(certificates)
+	for i, c := range list {
+		for _, s := range o.Spares[c.Name] {
+			if list[i].Leaf == nil && s.Certificate.Leaf != nil {
+				list[i] = s.Certificate
+			}
+		}
+	}
+	return list
 }
 
 // apiVersion is the newest version of ClusterConfiguration that kubeadm 1.minor has

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -182,6 +183,29 @@ func TestValidityOf(t *testing.T) {
 	for _, tt := range tests {
 		if got := validityOf(tt.list); got != tt.want {
 			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
+		}
+	}
+}
+
+// The API server's certificate may be what is damaged: then a snapshot has it, or its
+// names are those by which clients on this node ask for it.
+func TestRebuiltWithoutItsCertificate(t *testing.T) {
+	for kept, want := range map[bool]string{true: "cp1 localhost kubernetes 127.0.0.1 192.0.2.11", false: "api"} {
+		n, files, _ := brokenNode(t)
+		layout, _ := n.Locate()
+		if kept {
+			if _, err := n.State.snapshot("20260201T000000.000Z-000000", n.Now(), layout, layout.Read(n.Now())); err != nil {
+				t.Fatal(err)
+			}
+		}
+		files.Write("/etc/kubernetes/pki/apiserver.crt", "")
+		if err := n.secureConfiguration(t.Context(), "v1.36.3"); err != nil {
+			t.Fatal(err)
+		}
+		fields := given(t, n)
+		sans, _ := fields["apiServer"].(map[string]any)["certSANs"].([]any)
+		if got := strings.Trim(fmt.Sprint(sans), "[]"); got != want || fields["encryptionAlgorithm"] != "ECDSA-P256" {
+			t.Errorf("with a snapshot: %t: names %q, keys %v; want %q", kept, got, fields["encryptionAlgorithm"], want)
 		}
 	}
 }

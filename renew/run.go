@@ -225,7 +225,11 @@ func (r *run) takeSnapshot(layout pki.Layout, o Observation) error {
 	if err := r.begin("snapshot", ""); err != nil {
 		return fmt.Errorf("%w: nothing was changed", err)
 	}
-	snap, err := r.State.snapshot(r.id, r.Now(), layout, o.Certificates)
+	id := r.id
+	if r.snapshot.ID != "" {
+		id = newID(r.Now()) // it is the second of this run
+	}
+	snap, err := r.State.snapshot(id, r.Now(), layout, o.Certificates)
 	if err != nil {
 		return errors.Join(err, r.end("snapshot", "", "", err))
 	}

@@ -166,9 +166,9 @@ func TestRunStopsEarly(t *testing.T) {
 			name: "the cluster configuration is not known",
 			damage: func(n *fakeNode) {
 				n.configuration = errors.New("connection refused")
-				n.files.Write("/etc/kubernetes/pki/apiserver.crt", "")
+				n.files.Write("/etc/kubernetes/manifests/kube-apiserver.yaml", "nonsense")
 			},
-			blocked: true, err: []string{"never read from the API server", "connection refused", "cannot be rebuilt", "apiserver.crt is invalid", "cluster-configuration.yaml"},
+			blocked: true, err: []string{"never read from the API server", "connection refused", "cannot be rebuilt", "there is no manifest of kube-apiserver", "cluster-configuration.yaml"},
 		},
 		{
 			name: "etcd does not come back",
