@@ -119,7 +119,12 @@ func TestRepairRetried(t *testing.T) {
 }
 
 // notices are what a plan says to a person.
-func notices(p renew.Plan) []string { return p.Notices }
+func notices(p renew.Plan) (list []string) {
+	for _, n := range p.Notices {
+		list = append(list, n.String())
+	}
+	return list
+}
 
 // A copy that has run out, or is asked for, is put back and then renewed, in one run:
 // subject and names are those that it had.
