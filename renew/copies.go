@@ -128,14 +128,14 @@ func decideCopies(o Observation, policy Policy, p *Plan) {
 		}
 		switch until, held := o.held(policy.Retry, copyStep(v.Path), unlimited); {
 		case v.State == CopyUnreadable && v.Configured:
-			p.notice(Notice{ID: "copy-unreadable", Severity: Warning, Text: fmt.Sprintf("%s (renew.copies) cannot be read: %s", v.Path, v.Reason),
+			p.notice(Notice{ID: "copy-unreadable", About: v.Path, Severity: Warning, Text: fmt.Sprintf("%s (renew.copies) cannot be read: %s", v.Path, v.Reason),
 				Remedy: "copy admin.conf there again, or take it off renew.copies"})
 		case v.State != CopyStale:
 		case !v.Refresh:
-			p.notice(Notice{ID: "copy-stale", Severity: Warning, Text: fmt.Sprintf("%s is a stale copy of %s: %s", v.Path, v.Certificate, v.Reason),
+			p.notice(Notice{ID: "copy-stale", About: v.Path, Severity: Warning, Text: fmt.Sprintf("%s is a stale copy of %s: %s", v.Path, v.Certificate, v.Reason),
 				Remedy: "copy it again, or name it in renew.copies"})
 		case held != "":
-			p.notice(Notice{ID: "copy-failed", Severity: Warning, At: until,
+			p.notice(Notice{ID: "copy-failed", About: v.Path, Severity: Warning, At: until,
 				Text: fmt.Sprintf("%s is a stale copy of %s, and its refreshing %s", v.Path, v.Certificate, held)})
 			if p.Next.IsZero() || until.Before(p.Next) {
 				p.Next, p.NextReason = until, v.Path+" is tried again"

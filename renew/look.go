@@ -26,7 +26,8 @@ func (l Look) Stale() []string {
 }
 
 // Look observes the node, decides, and asks the gates that files and ports cannot
-// answer for. It changes nothing.
+// answer for. It changes nothing on the node; what was found out about the cluster is
+// remembered, unless the Node is ReadOnly.
 func (n *Node) Look(ctx context.Context, wish Wish) Look {
 	o := n.Observe(ctx, n.Now())
 	o.Failures = n.State.failures()

@@ -47,6 +47,11 @@ type Node struct {
 	// Machine may be nil: then nobody knows of a shutdown.
 	Machine machine
 	Log     *zap.Logger
+	// ReadOnly says that it is only looked at: nothing is written, not even what would
+	// be remembered.
+	ReadOnly bool
+	// Service may be nil: then nobody knows why the daemon does not run.
+	Service service
 	// Now is the clock. Nothing else in this package reads one.
 	Now func() time.Time
 	// Clocks are the kernel's, which tell what was on disk when a process started. It may
@@ -145,6 +150,12 @@ type machine interface {
 	// DelayShutdown asks for a shutdown to wait a little until release is called. An
 	// error means that nobody could be asked; release may be called all the same.
 	DelayShutdown(ctx context.Context, why string) (release func(), err error)
+}
+
+// service is the daemon's own unit.
+type service interface {
+	// Service says in words how it is: "kubecertd.service is active (running)".
+	Service(ctx context.Context) (detail string, err error)
 }
 
 // clusterConfiguration is what kubeadm stored in the cluster.

@@ -27,6 +27,8 @@ type Notice struct {
 	// in docs/troubleshooting.md.
 	ID       string
 	Severity Severity
+	// About is the certificate, file or component.
+	About string
 	// Text is the sentence that the journal and `kubecertd plan` say.
 	Text string
 	// Remedy is what the operator has to do; empty where that is nothing.
@@ -66,7 +68,7 @@ func (p *Plan) notice(n Notice) { p.Notices = append(p.Notices, n) }
 // renew; without a text where that is nothing.
 func noticeOf(c pki.Certificate, d Decision) Notice {
 	where := cmp.Or(c.Path, c.Address)
-	n := Notice{Severity: Critical, At: d.At}
+	n := Notice{About: c.Name, Severity: Critical, At: d.At}
 	switch {
 	case d.Renew, c.State == pki.Missing && c.Optional:
 		return Notice{}

@@ -56,7 +56,7 @@ func (w wear) String() string {
 
 // notice says why a component is not restarted for what it must make anew.
 func (w wear) notice() Notice {
-	n := Notice{ID: "own-certificate", Severity: Warning, Text: w.String(), At: w.until}
+	n := Notice{ID: "own-certificate", About: w.certificate.Name, Severity: Warning, Text: w.String(), At: w.until}
 	if w.certificate.State == pki.Expired {
 		n.Severity = Critical
 	}

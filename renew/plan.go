@@ -158,7 +158,7 @@ func Decide(o Observation, policy Policy, wish Wish) Plan {
 			continue
 		}
 		if until, why := o.held(policy.Retry, "restart "+name, unlimited); why != "" && len(p.Renew) == 0 && !wish.any() {
-			p.notice(Notice{ID: "restart-failed", Severity: Critical, At: until, Text: fmt.Sprintf("the restart of %s %s", name, why)})
+			p.notice(Notice{ID: "restart-failed", About: name, Severity: Critical, At: until, Text: fmt.Sprintf("the restart of %s %s", name, why)})
 			if p.Next.IsZero() || until.Before(p.Next) {
 				p.Next, p.NextReason = until, "the restart of "+name+" is tried again"
 			}
@@ -182,12 +182,12 @@ func Decide(o Observation, policy Policy, wish Wish) Plan {
 			p.Next, p.NextReason = proof.Until, proof.Component+" should have loaded "+proof.Certificate
 		case proof.Verdict != Stale:
 		case !proof.Older:
-			p.notice(Notice{ID: "stale-though-newer", Severity: Warning, Text: fmt.Sprintf(
+			p.notice(Notice{ID: "stale-though-newer", About: proof.Component, Severity: Warning, Text: fmt.Sprintf(
 				"%s has not loaded %s (%s) although it started after the file was written: restarting would not help; compare the paths in its manifest",
 				proof.Component, proof.Certificate, proof.Evidence),
 				Remedy: "compare the paths on its command line with kubecertd status -o wide"})
 		case policy.Restart.For(proof.Component) == RestartNever:
-			p.notice(Notice{ID: "stale-not-restarted", Severity: Warning, Text: fmt.Sprintf("%s has not loaded %s (%s), and is not to be restarted (restart.policy is never): restart it yourself",
+			p.notice(Notice{ID: "stale-not-restarted", About: proof.Component, Severity: Warning, Text: fmt.Sprintf("%s has not loaded %s (%s), and is not to be restarted (restart.policy is never): restart it yourself",
 				proof.Component, proof.Certificate, proof.Evidence), Remedy: restartYourself(proof.Component)})
 		}
 	}

@@ -28,6 +28,9 @@ const backdate = 5 * time.Minute
 // kubeadm: the cluster's own as it is now, else as it was remembered, else rebuilt.
 // Without one kubeadm would fall back to its defaults, silently.
 func (n *Node) secureConfiguration(ctx context.Context, kubeadm string) error {
+	if n.ReadOnly {
+		return n.configurationAtHand(ctx, kubeadm)
+	}
 	asked := n.Remember(ctx)
 	layout, _ := n.Locate()
 	certificates := layout.Read(n.Now())
@@ -52,6 +55,28 @@ func (n *Node) secureConfiguration(ctx context.Context, kubeadm string) error {
 	n.Log.Warn("cluster configuration rebuilt from this node", event(EventConfiguration),
 		zap.String("path", n.State.path(rebuiltFile)), zap.NamedError("remembered", err), zap.NamedError("asked", asked))
 	return nil
+}
+
+// configurationAtHand says what secureConfiguration would, and writes nothing.
+func (n *Node) configurationAtHand(ctx context.Context, kubeadm string) error {
+	layout, _ := n.Locate()
+	certificates := layout.Read(n.Now())
+	_, err := n.remembered(certificates)
+	if err == nil {
+		return nil
+	}
+	_, impossible := rebuilt(layout, certificates, kubeadm)
+	if impossible == nil {
+		return nil
+	}
+	fetched, asked := n.Cluster.Configuration(ctx)
+	if asked == nil {
+		_, asked = pinned(fetched, layout.CertificatesDir)
+	}
+	if asked == nil {
+		return nil
+	}
+	return fmt.Errorf("%w; cluster configuration: %w; it cannot be rebuilt from this node: %w", err, asked, impossible)
 }
 
 // keepAccepted raises the version in what was remembered when kubeadm has been upgraded

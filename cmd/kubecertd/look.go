@@ -94,6 +94,7 @@ func showPlan(cmd *cobra.Command, wish renew.Wish) error {
 	}
 	node := newNode(c, nil)
 	defer node.close()
+	node.ReadOnly = true
 	if err := known(node, wish); err != nil {
 		return err
 	}

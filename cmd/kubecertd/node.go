@@ -87,6 +87,7 @@ func newNode(c configs.Config, log *zap.Logger) *node {
 	if c.Paths.Root == "" {
 		n.Clocks = clocks // of another root nobody knows what ran when
 		n.ClockKept, n.RequireKept = runtime.ClockKept, c.Clock.RequireSync
+		n.Service = n.services
 	}
 	if c.Restart.ReleaseLeases {
 		n.Leases = leases{ask}
@@ -355,6 +356,23 @@ func (k *services) Restart(ctx context.Context) error {
 		return err
 	}
 	return manager.Restart(ctx, k.unit)
+}
+
+// Service is how systemd sees kubecertd.service.
+func (k *services) Service(ctx context.Context) (string, error) {
+	const name = "kubecertd.service"
+	manager, err := k.connect(ctx)
+	if err != nil {
+		return "", err
+	}
+	unit, err := manager.Unit(ctx, name)
+	if err != nil {
+		return "", err
+	}
+	if unit.LoadState == "not-found" {
+		return name + " does not exist on this host", nil
+	}
+	return fmt.Sprintf("%s is %s (%s)", name, unit.ActiveState, unit.SubState), nil
 }
 
 func (k *services) Stopping(ctx context.Context) (bool, error) {
