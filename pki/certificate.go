@@ -127,6 +127,9 @@ type Certificate struct {
 	State  State  `json:"state"`
 	Reason string `json:"reason"` // one sentence a person can read; never key material
 
+	// Kubelet is how the kubelet comes by it; nil for all but kubelet-client.
+	Kubelet *KubeletClient `json:"kubelet,omitempty"`
+
 	// Leaf is the parsed certificate; nil when missing or unreadable.
 	Leaf *x509.Certificate `json:"-"`
 }

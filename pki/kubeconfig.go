@@ -1,11 +1,13 @@
 package pki
 
 import (
+	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/url"
 	"path"
+	"slices"
 
 	"sigs.k8s.io/yaml"
 )
@@ -16,6 +18,19 @@ type kubeconfig struct {
 	certificate, key         []byte // embedded
 	certificatePath, keyPath string // named; relative ones are resolved already
 	server                   string
+	ca                       []byte // embedded
+}
+
+// trusts says whether the CAs that are embedded in it have one of these among them; true
+// where there are none to compare.
+func (k kubeconfig) trusts(authorities []*x509.Certificate) bool {
+	list, err := parseCertificates(k.ca)
+	if len(k.ca) == 0 || err != nil || len(authorities) == 0 {
+		return err == nil || len(k.ca) == 0
+	}
+	return slices.ContainsFunc(list, func(c *x509.Certificate) bool {
+		return slices.ContainsFunc(authorities, c.Equal)
+	})
 }
 
 // parseKubeconfig reads a kubeconfig that lies in dir. A kubeconfig without current
@@ -35,6 +50,7 @@ func parseKubeconfig(content []byte, dir string) (kubeconfig, error) {
 			Name    string `json:"name"`
 			Cluster struct {
 				Server string `json:"server"`
+				CAData string `json:"certificate-authority-data"`
 			} `json:"cluster"`
 		} `json:"clusters"`
 		Users []struct {
@@ -70,6 +86,7 @@ func parseKubeconfig(content []byte, dir string) (kubeconfig, error) {
 	for _, c := range file.Clusters {
 		if c.Name == cluster {
 			k.server = redacted(c.Cluster.Server)
+			k.ca, _ = decode(c.Cluster.CAData) // what is none is for whoever uses it
 		}
 	}
 	for _, u := range file.Users {

@@ -66,6 +66,9 @@ func (l Layout) readFrom(copies Layout, now time.Time) []Certificate {
 		if c.State == Missing && s.optional && s.renewer != Kubeadm {
 			continue // a kubelet that has not made its own yet
 		}
+		if s.kind == Kubeconfig && s.renewer == Kubelet {
+			c.Kubelet = l.kubeletClientOf(c, authorities, now)
+		}
 		leaves = append(leaves, c)
 	}
 	estimateIssue(leaves, authorities)

@@ -17,6 +17,9 @@ import (
 // CAs, owners and modes. When it returns nil the certificate is good, and on disk:
 // kubeadm itself syncs nothing.
 func (r *run) check(layout pki.Layout, before pki.Certificate) error {
+	if before.Name == kubeletClient {
+		return r.checkKubelet(layout, before)
+	}
 	if before.Renewer == pki.Restart {
 		return r.awaitMade(layout, before)
 	}

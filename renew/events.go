@@ -53,6 +53,9 @@ const (
 	EventRestartFailed = "12410526afa9410db1c02f59f06bf570"
 	// EventProven: every holder has loaded what is on disk.
 	EventProven = "ab9a6f6d3934487ebae49a6bdf73123a"
+	// EventHeartbeat: the API server hears of a kubelet that was given a certificate, or
+	// could not be asked.
+	EventHeartbeat = "6980e910a6624c0488da93ccdcbe7d07"
 	// EventRunDone: a run has ended as planned.
 	EventRunDone = "f411448439d04fdf9f337caca8c1c82e"
 	// EventRunFailed: a run has failed.

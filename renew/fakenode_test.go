@@ -28,6 +28,7 @@ type fakeNode struct {
 
 	prepared int           // how often renewAgain was called
 	passed   time.Duration // by later
+	asked    int           // for heartbeats
 
 	mu    sync.Mutex
 	steps []string // what was done to the node, in order
@@ -128,6 +129,11 @@ if [ "$1 $2" = "init phase" ]; then
 	if [ -e ` + n.dir + `/instead-$name ]; then . ` + n.dir + `/instead-$name; exit; fi
 	cp -r ` + n.dir + `/new/$name/. "$root"
 	exit
+fi
+if [ "$1" = kubeconfig ]; then
+echo "$@" >>` + n.dir + `/printed
+if [ -e ` + n.dir + `/instead-kubeconfig ]; then . ` + n.dir + `/instead-kubeconfig; exit; fi
+exec cat ` + n.dir + `/kubeconfig
 fi
 name=$3
 echo "renew $name" >>` + n.dir + `/calls
@@ -269,7 +275,7 @@ func (u unit) Restart(context.Context) error {
 	u.step("restart kubelet")
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.unit.ID, u.unit.Started = "kubelet-2", time.Now()
+	u.unit.ID, u.unit.Started, u.unit.Running = "kubelet-2", time.Now(), true
 	if u.onKubelet != nil {
 		u.onKubelet()
 	}

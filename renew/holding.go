@@ -96,7 +96,7 @@ func (o Observation) holdings() []Holding {
 		certificate, _ := o.Certificate(h.Certificate)
 		component, _ := o.Component(h.Component)
 		// What the kubelet writes, it uses (kubelet: certificate/kubelet.go).
-		h.Reloads = certificate.Renewer == pki.Kubelet || atLeast(component.Version, h.Since)
+		h.Reloads = certificate.Renewer == pki.Kubelet && !wasGiven(certificate) || atLeast(component.Version, h.Since)
 		if !h.Reloads {
 			h.Within = 0
 		}

@@ -64,7 +64,7 @@ func (n *Node) gate(ctx context.Context, o Observation, p *Plan) {
 	seen := <-asked
 	p.Afresh, p.Alone = seen.afresh, seen.etcd == nil && len(seen.peers) == 0
 	defer n.lookTurn(ctx, o, p)
-	if len(p.Restart) == 0 && p.Afresh == "" {
+	if len(p.Restart) == 0 && p.Afresh == "" || p.Mends() {
 		return
 	}
 	if !p.blockedBy("kubelet") && !p.blockedBy("systemd") {
@@ -92,10 +92,12 @@ func revives(o Observation, p Plan, component string) bool {
 	return here && !c.Running && slices.ContainsFunc(p.Renew, func(r Renewal) bool { return o.holds(component, r.Certificate) })
 }
 
-// needsKubeadm says whether kubeadm has to write something. It has not where all that is
-// planned is to put copies back.
+// needsKubeadm says whether kubeadm has to make something. It has not where all that is
+// planned is to put copies back, or to have the kubelet find what is there.
 func (p Plan) needsKubeadm() bool {
-	return slices.ContainsFunc(p.Renew, func(r Renewal) bool { return !r.Repair.keeps() })
+	return slices.ContainsFunc(p.Renew, func(r Renewal) bool {
+		return !r.Repair.keeps() && (r.Cure == "" || r.Cure == CureMake)
+	})
 }
 
 // healthyNow asks a component once whether it is healthy.

@@ -25,13 +25,15 @@ type Node struct {
 	Credentials credentials
 	// Uses tries the client certificates of the API server where nothing else is proof;
 	// nil tries none.
-	Uses      uses
-	Kubeadm   Kubeadm
-	Policy    Policy
-	Restarts  RestartOptions
-	State     State
-	Retention Retention
-	Host      Host // where to look for what else is at work
+	Uses uses
+	// Heartbeats say whether the API server hears of the kubelet; nil asks nobody.
+	Heartbeats heartbeats
+	Kubeadm    Kubeadm
+	Policy     Policy
+	Restarts   RestartOptions
+	State      State
+	Retention  Retention
+	Host       Host // where to look for what else is at work
 	// Leases may be nil: then stopped leaders keep theirs until they run out.
 	Leases leases
 	// Neighbours may be nil: then nobody else is waited for, and this node is not marked.

@@ -21,6 +21,9 @@ type Component struct {
 	// "running", "exited with 1", "active (running)".
 	Running bool   `json:"running"`
 	Detail  string `json:"detail,omitempty"`
+	// Stopped says that a unit does not run because somebody has stopped it, or never
+	// started it, and not because it fails.
+	Stopped bool `json:"stopped,omitempty"`
 	// Started is when the process started, from the process itself where it can be
 	// read; zero when unknown.
 	Started time.Time `json:"started,omitzero"`

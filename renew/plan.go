@@ -60,6 +60,8 @@ type Renewal struct {
 	Reason      string    `json:"reason"`
 	// Repair is how it is repaired first; nil where it is not damaged.
 	Repair *Repair `json:"repair,omitempty"`
+	// Cure is how the kubelet's client certificate is put right; empty for all others.
+	Cure Cure `json:"cure,omitempty"`
 }
 
 // Restart is one component to be restarted.
@@ -104,16 +106,20 @@ func Decide(o Observation, policy Policy, wish Wish) Plan {
 	with := alongWith(o, policy)
 	for _, c := range o.Certificates {
 		d, repair := mend(o, policy, wish, c, policy.along(c, policy.Decide(c, o.At), with, o.At))
+		fault := KubeletFault{}
+		if c.Kubelet != nil {
+			d, fault = decideKubelet(o, policy, c, d, wish)
+		}
 		if c.Renewer == pki.Kubeadm && c.CAKeyHere && c.Leaf != nil && !d.Renew && wish.wants(c.Name) {
 			d.Renew, d.Reason = true, "asked for; "+d.Reason
 		}
-		if d.Renew && repair == nil && !wish.wants(c.Name) {
+		if d.Renew && repair == nil && fault.Cure == "" && !wish.wants(c.Name) {
 			d = restrained(o, policy, c, d)
 		}
 		p.Decisions = append(p.Decisions, Decided{c.Name, c.Watched, d})
 		switch {
 		case d.Renew:
-			p.Renew = append(p.Renew, Renewal{c.Name, c.Path, c.NotAfter, d.Reason, repair})
+			p.Renew = append(p.Renew, Renewal{c.Name, c.Path, c.NotAfter, d.Reason, repair, fault.Cure})
 		case d.At.After(o.At) && (p.Next.IsZero() || d.At.Before(p.Next)):
 			p.Next, p.NextReason = d.At, c.Name+" becomes due"
 		case !d.Alarm.IsZero() && (p.Next.IsZero() || d.Alarm.Before(p.Next)):
@@ -131,7 +137,7 @@ func Decide(o Observation, policy Policy, wish Wish) Plan {
 			}
 			continue
 		}
-		if notice := noticeOf(c, d); notice.Text != "" {
+		if notice := fault.notice(noticeOf(c, d)); notice.Text != "" {
 			if remedy := policy.Remedies[c.Path]; c.Watched && remedy != "" {
 				notice.Remedy, notice.Text = remedy, notice.Text+"; make it anew: "+remedy
 			}
@@ -167,6 +173,7 @@ func Decide(o Observation, policy Policy, wish Wish) Plan {
 		p.Restart = append(p.Restart, Restart{name, reason})
 	}
 	p.hold(o, proofs, policy, wish)
+	p.mendFirst()
 	p.Urgent = p.urgent(o, policy)
 	decideCopies(o, policy, &p)
 	switch {
@@ -249,19 +256,19 @@ func gates(o Observation, p Plan) []Gate {
 	if why := o.problem(problemKubelet); why != "" {
 		closed = append(closed, Gate{"systemd", why,
 			"the kubelet's unit cannot be asked: is systemd's D-Bus there? (systemctl status dbus)"})
-	} else if kubelet, ok := o.Component(Kubelet); !ok || !kubelet.Running {
+	} else if kubelet, ok := o.Component(Kubelet); !ok || !kubelet.Running && (!p.Mends() || kubelet.Stopped) {
 		closed = append(closed, Gate{"kubelet", "the kubelet is not active: " + kubelet.Detail,
 			"no container is stopped that nobody would bring back: systemctl start kubelet; journalctl -u kubelet"})
 	}
 	// A kubelet whose own certificate has run out cannot start again, and would not
 	// be missed until it had to (kubelet: certificate/bootstrap/bootstrap.go).
-	if c, ok := o.Certificate(kubeletClient); ok && c.State != pki.OK && c.State != pki.External {
+	if c, ok := o.Certificate(kubeletClient); ok && c.State != pki.OK && c.State != pki.External && !p.Mends() {
 		closed = append(closed, Gate{"kubelet-client", fmt.Sprintf("the kubelet's client certificate is %s: %s", c.State, c.Reason),
 			"a kubelet that could not start again is never stopped: repair " + c.Path + " first (https://kubernetes.io/docs/setup/production-environment/tools/kubeadm/troubleshooting-kubeadm/#kubelet-client-cert)"})
 	}
 	if why := o.problem(problemContainers); why != "" {
 		closed = append(closed, Gate{"containers", why, "the container runtime must answer before anything is touched: systemctl status containerd"})
-	} else if slices.ContainsFunc(p.Restart, func(r Restart) bool { return r.Component != Kubelet }) || len(p.Renew) > 0 {
+	} else if slices.ContainsFunc(p.Restart, func(r Restart) bool { return r.Component != Kubelet }) || len(p.Renew) > 0 && !p.Mends() {
 		for _, name := range missing(o, p) {
 			closed = append(closed, Gate{"component " + name, name + " has a manifest but is not running",
 				"it must run before anything else is restarted: crictl ps -a; journalctl -u kubelet"})

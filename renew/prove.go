@@ -85,7 +85,7 @@ func prove(o Observation, h Holding, certificate pki.Certificate, component Comp
 		}
 	}
 	switch {
-	case h.Certificate == "kubelet-client":
+	case h.Certificate == kubeletClient && !wasGiven(certificate):
 		p.Verdict = Loaded
 		p.Evidence = "the kubelet writes this file itself and uses a new certificate within 10s"
 	case written.After(o.At):
@@ -99,6 +99,9 @@ func prove(o Observation, h Holding, certificate pki.Certificate, component Comp
 		if component.Started.Before(written) {
 			p.Evidence = "the process started while the same certificate was there, before another came and went"
 		}
+	case wasGiven(certificate):
+		p.Verdict = Stale
+		p.Evidence = fmt.Sprintf("the kubelet was given this certificate, and started %s before", pki.Span(written.Sub(component.Started)))
 	case h.Peer:
 		p.Evidence = fmt.Sprintf("the process started %s before the file was written and may keep connections opened with the old one",
 			pki.Span(written.Sub(component.Started)))

@@ -175,6 +175,10 @@ func (r *run) settle(layout pki.Layout, snap Snapshot, certificates []string) (f
 			alone = append(alone, name)
 			continue
 		}
+		r.snapshot = snap
+		if name == kubeletClient {
+			r.snapshot = snap.sparing(layout, r.Now())
+		}
 		why := r.check(layout, was)
 		if why == nil {
 			kept = append(kept, name)

@@ -20,6 +20,8 @@ func (r *run) renewOrRepair(ctx context.Context, layout pki.Layout, renewal Rene
 	r.alive()
 	before, _ := o.Certificate(renewal.Certificate)
 	switch {
+	case renewal.Cure != "":
+		return r.mendKubelet(ctx, layout, renewal, o)
 	case renewal.Repair == nil:
 		return r.renewOne(ctx, layout, renewal, before)
 	case renewal.Repair.Snapshot == "":

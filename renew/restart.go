@@ -34,6 +34,8 @@ func (r *run) restart(ctx context.Context, restarts []string) error {
 			continue
 		case name == Kubelet && r.replaces(kubeletServer):
 			err = r.remakeKubeletServer(ctx)
+		case name == Kubelet && r.mended():
+			err = r.restartMended(ctx)
 		case name == Kubelet:
 			err = r.restartKubelet(ctx)
 		default:

@@ -68,13 +68,30 @@ func (n *Node) Act(ctx context.Context, wish Wish, trigger string) (id string, l
 	if !look.Plan.Work() {
 		return "", look, nil
 	}
+	id, err = n.inTurn(ctx, &look, trigger)
+	if err != nil || !look.Plan.Mends() || ctx.Err() != nil {
+		return id, look, err
+	}
+	// The kubelet can bring back again what is stopped, and what waited for it follows.
+	next := n.Look(ctx, wish)
+	switch {
+	case len(next.Plan.Blocked) > 0:
+		return id, next, &BlockedError{next.Plan.Blocked}
+	case !next.Plan.Work() || next.Plan.Mends():
+		return id, look, nil
+	}
+	id, err = n.inTurn(ctx, &next, trigger)
+	return id, next, err
+}
+
+// inTurn carries out what a look found, while it is this node's turn.
+func (n *Node) inTurn(ctx context.Context, look *Look, trigger string) (id string, err error) {
 	done, err := n.takeTurn(ctx, look.Observation, &look.Plan, trigger)
 	if err != nil {
-		return "", look, err
+		return "", err
 	}
 	defer func() { done(id, err) }()
-	id, err = n.carryOut(ctx, trigger, look.Plan, func(r *run) (failures, stop error) { return r.renew(ctx, look.Observation) })
-	return id, look, err
+	return n.carryOut(ctx, trigger, look.Plan, func(r *run) (failures, stop error) { return r.renew(ctx, look.Observation) })
 }
 
 // carryOut records and carries out a plan; change is what changes certificates.
@@ -140,7 +157,7 @@ func (r *run) carry(ctx context.Context, change func(*run) (failures, stop error
 	for _, name := range order(o.Others) {
 		// What became stale only now, by somebody else's doing, is for the next look: its
 		// gates were not asked for.
-		if !r.plan.restarts(name) || needed(o, proofs, name, r.Policy) == "" {
+		if !r.plan.restarts(name) || needed(o, proofs, name, r.Policy) == "" && (name != Kubelet || !r.mended()) {
 			continue
 		}
 		if err := usable(o, name); err != nil {
@@ -322,6 +339,9 @@ func (r *run) prove(ctx context.Context, restarted []string) error {
 		r.alive()
 		o := r.observe(ctx, r.Now())
 		open := r.unproven(o, restarted)
+		if len(open) == 0 {
+			open = r.unheard(ctx, o)
+		}
 		if len(open) == 0 {
 			r.log.Info("every component has loaded what is on disk", event(EventProven), zap.Strings("components", restarted))
 			return errors.Join(r.recordReplaced(o, true), r.end("prove", "", "", nil))

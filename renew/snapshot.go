@@ -268,6 +268,8 @@ func files(certificates []pki.Certificate) []Copied {
 		case c.Watched:
 			continue
 		case c.Kind == pki.CA:
+		case c.Kubelet != nil:
+			paths = []string{c.Kubelet.Kubeconfig, c.Kubelet.Rotating.Path}
 		case c.Renewer != pki.Kubeadm && (c.Renewer != pki.Restart || c.Path == ""):
 			continue
 		default:

@@ -45,9 +45,9 @@ const (
 )
 
 // needsTurn says whether a plan is carried out by one control-plane node at a time.
-// Workers have nothing that others rely on.
+// Workers have nothing that others rely on, and nobody else relies on a kubelet.
 func (n *Node) needsTurn(o Observation, p Plan) bool {
-	return n.Turns != nil && o.ControlPlane && p.certificates() && !p.Alone
+	return n.Turns != nil && o.ControlPlane && p.certificates() && !p.Alone && !p.Mends()
 }
 
 // turn reads the turn and decides.

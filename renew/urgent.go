@@ -96,6 +96,9 @@ func (p Plan) urgent(o Observation, policy Policy) string {
 
 func (r Renewal) urgent(o Observation, policy Policy) string {
 	c, _ := o.Certificate(r.Certificate)
+	if f := FindKubeletFault(o, policy); c.Kubelet != nil && f.State != pki.Due {
+		return f.Reason // the kubelet cannot start, whatever its certificate says
+	}
 	_, why := policy.Critical(c, o.At)
 	return why
 }

@@ -55,6 +55,11 @@ func (m *Manager) Restart(ctx context.Context, name string) error {
 	if before.LoadState != "loaded" {
 		return fmt.Errorf("restart %s: its unit is %s: look at `systemctl status %s`", name, before.LoadState, name)
 	}
+	if before.ActiveState == "failed" {
+		// One that has failed too often is not started again before that is forgotten
+		// (systemd.unit(5), StartLimitBurst=). Where it cannot be, the job says why.
+		m.resetFailed(ctx, name)
+	}
 	// Buffered: go-systemd sends while it holds its list of jobs, so that a receiver
 	// that has given up would block every later call.
 	result := make(chan string, 1)
@@ -83,6 +88,19 @@ func (m *Manager) Restart(ctx context.Context, name string) error {
 // ended, and kubecertd for the restart (systemd: core/job.c, job_is_runnable). The
 // kubelet's own requirements are there: it runs.
 const jobMode = "ignore-dependencies"
+
+// resetFailed has systemd forget how often a unit has failed.
+func (m *Manager) resetFailed(ctx context.Context, name string) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	l, _, err := m.connection(ctx)
+	if err != nil {
+		return
+	}
+	if err := l.conn.ResetFailedUnitContext(ctx, name); err != nil && l.lost(err) {
+		m.drop(l)
+	}
+}
 
 // queue asks systemd for the restart.
 func (m *Manager) queue(ctx context.Context, name string, result chan<- string) error {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/kubecertd/kubecertd/cluster"
 	"github.com/kubecertd/kubecertd/pki"
@@ -63,6 +64,13 @@ func (u uses) Use(ctx context.Context, certificate, node string) renew.Use {
 		return renew.Use{Refused: errors.As(err, new(*cluster.RefusedError)), Said: err.Error()}
 	}
 	return renew.Use{Works: true, Said: said}
+}
+
+// heartbeats are the leases of the nodes in this node's cluster.
+type heartbeats struct{ asking }
+
+func (h heartbeats) Last(ctx context.Context, node string) (time.Time, error) {
+	return h.api(adminConf, kubeletConf).Heartbeat(ctx, node)
 }
 
 // leases are the leader leases in the cluster of this node.

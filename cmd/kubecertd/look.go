@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -118,6 +119,10 @@ func known(n *node, wish renew.Wish) error {
 	var names []string
 	for _, c := range o.Certificates {
 		planned := slices.ContainsFunc(plan.Renew, func(r renew.Renewal) bool { return r.Certificate == c.Name })
+		if c.Kubelet != nil && !planned && slices.Contains(wish.Names, c.Name) {
+			f := renew.FindKubeletFault(o, n.Policy)
+			return usageError{fmt.Errorf("%s is not to be repaired here: %s (%s)", c.Name, cmp.Or(f.Remedy, f.Reason, "the kubelet renews it itself"), c.Path)}
+		}
 		if !planned && (c.Renewer != pki.Kubeadm || c.State == pki.Missing && c.Optional) {
 			continue
 		}

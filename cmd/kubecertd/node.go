@@ -61,6 +61,7 @@ func newNode(c configs.Config, log *zap.Logger) *node {
 		Turns:       turns{ask, clock},
 		Servers:     turns{ask, clock},
 		RefuseTwo:   c.Turn.TwoMembers == "refuse",
+		Heartbeats:  heartbeats{ask},
 		Kubeadm:     renew.Kubeadm{Path: c.Renew.Kubeadm, Timeout: c.Renew.Timeout},
 		Policy: renew.Policy{Before: c.Renew.Before.Before, Share: c.Renew.Before.Share, Margin: renew.Margin(c.Renew.Critical),
 			Spread: spread(c.Paths.Root, layout), Remedies: remedies(c), Windows: windows(c.Renew),
@@ -339,6 +340,7 @@ func (k *services) State(ctx context.Context) (renew.Component, error) {
 	}
 	c := renew.Component{Name: renew.Kubelet, ID: unit.InvocationID, Running: unit.ActiveState == "active",
 		Detail: fmt.Sprintf("%s is %s (%s)", k.unit, unit.ActiveState, unit.SubState), Started: unit.ActiveSince, Restarts: unit.NRestarts}
+	c.Stopped = unit.ActiveState == "inactive" || unit.ActiveState == "deactivating"
 	if unit.LoadState == "not-found" {
 		c.Detail = k.unit + " does not exist on this host"
 	}

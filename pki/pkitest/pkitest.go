@@ -145,6 +145,16 @@ func (n *Node) IssueWith(name string, change func(*x509.Certificate)) *x509.Cert
 	return c
 }
 
+// Embedded is a kubeconfig with a certificate of the cluster's CA for the kubelet of a
+// node in it, as `kubeadm kubeconfig user` prints it. Nothing is written.
+func (n *Node) Embedded(node string, notBefore, notAfter time.Time) string {
+	n.t.Helper()
+	signer := n.cas["ca"]
+	c, key := n.sign(&signer, &x509.Certificate{Subject: pkix.Name{CommonName: "system:node:" + node, Organization: []string{"system:nodes"}},
+		NotBefore: notBefore, NotAfter: notAfter, KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	return n.kubeconfig(fmt.Sprintf("client-certificate-data: %s\n    client-key-data: %s", data(encode(c)), data(encodeKey(n.t, key))))
+}
+
 // IssueThrough makes one PEM leaf anew, signed by an intermediate that the leaf's CA
 // signed, and writes both into the leaf's file, as those do who keep the CA itself
 // off the nodes (kubeadm: util/pkiutil/pki_helpers.go, VerifyCertChain).
