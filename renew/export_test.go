@@ -113,3 +113,6 @@ func (n *Node) Note() error {
 
 // DropMark removes a mark that was left.
 func (n *Node) DropMark(ctx context.Context) { n.dropMark(ctx) }
+
+// Pointed has the current user of a kubeconfig name a file.
+func Pointed(content []byte, file string) ([]byte, error) { return pointed(content, file) }

@@ -284,7 +284,7 @@ func TestMendCutOff(t *testing.T) {
 		"half a file": {func(n *fakeNode) { n.expireKubelet() }, func(n *fakeNode) {
 			n.files.Write("/var/lib/kubelet/pki/kubelet-client-2026-01-01-00-00-00.pem", "-----BEGIN CERT")
 		}, false, []string{"restart kubelet"}},
-		"kubelet.conf is half written": {func(n *fakeNode) { n.stopRotation() }, func(n *fakeNode) {
+		"kubelet.conf is half written": {func(n *fakeNode) { n.expireKubelet() }, func(n *fakeNode) {
 			n.files.Write(kubeletConf, "apiVersion: v1\nusers: [")
 		}, false, []string{"restart kubelet"}},
 		"the kubelet has rotated meanwhile": {func(n *fakeNode) { n.embed("cp1", -pkitest.Day, 200*pkitest.Day) }, func(n *fakeNode) {

@@ -84,6 +84,7 @@ type manager struct {
 	mu       sync.Mutex
 	units    map[string]map[string]any // properties by unit
 	restarts []string                  // "unit mode", one for each request
+	reset    []string                  // units whose failures were forgotten
 	jobs     uint32
 	state    string            // SystemState; "running" where empty
 	queued   map[string]string // types of jobs by unit
@@ -113,7 +114,7 @@ func (m *manager) join(t *testing.T, b *bus) {
 			t.Fatal(err)
 		}
 	}
-	export(map[string]any{"RestartUnit": m.restartUnit, "ListJobs": m.listJobs}, root, "org.freedesktop.systemd1.Manager")
+	export(map[string]any{"RestartUnit": m.restartUnit, "ResetFailedUnit": m.resetFailedUnit, "ListJobs": m.listJobs}, root, "org.freedesktop.systemd1.Manager")
 	export(map[string]any{"Get": m.systemState},
 		root, "org.freedesktop.DBus.Properties")
 	for name := range m.units {
@@ -179,6 +180,14 @@ func (m *manager) listJobs() ([]queuedJob, *dbus.Error) {
 type job struct {
 	ID   uint32
 	Path dbus.ObjectPath
+}
+
+func (m *manager) resetFailedUnit(name string) *dbus.Error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.reset = append(m.reset, name)
+	delete(m.units[name], "refuse")
+	return nil
 }
 
 func (m *manager) restartUnit(name, mode string) (dbus.ObjectPath, *dbus.Error) {

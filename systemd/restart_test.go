@@ -70,6 +70,24 @@ func TestRestartRefused(t *testing.T) {
 	}
 }
 
+// A unit that has failed too often is started again all the same.
+func TestRestartFailed(t *testing.T) {
+	_, fake, m := connected(t)
+	fake.decide(func(u map[string]any, end func(string)) { started(u, 2); end("done") })
+	fake.mu.Lock()
+	fake.units[kubelet]["ActiveState"], fake.units[kubelet]["refuse"] = "failed", "it was started too often"
+	fake.mu.Unlock()
+	if err := m.Restart(t.Context(), kubelet); err != nil {
+		t.Error(err)
+	}
+	if err := m.Restart(t.Context(), kubelet); err == nil || !strings.Contains(err.Error(), "still the invocation") {
+		t.Errorf("again: %v", err)
+	}
+	if diff := cmp.Diff([]string{kubelet}, fake.reset); diff != "" {
+		t.Errorf("forgotten (-want +got):\n%s", diff)
+	}
+}
+
 // "queued" is not "restarted": a job that does not end in time is an error, and it
 // does not keep later jobs from being heard.
 func TestRestartSlow(t *testing.T) {
