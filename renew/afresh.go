@@ -123,6 +123,9 @@ func (r *run) startAfresh(ctx context.Context, o Observation, restarts []string)
 	if err := r.kubeletCanStart(); err != nil {
 		return nil, nil, err
 	}
+	if err := r.confirmTurn(ctx); err != nil {
+		return nil, nil, err
+	}
 	if err := r.begin(stepAfresh, r.plan.Afresh); err != nil {
 		return nil, nil, fmt.Errorf("nothing is stopped: %w", err)
 	}

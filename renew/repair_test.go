@@ -1,7 +1,9 @@
 package renew_test
 
 import (
+	"encoding/base64"
 	"errors"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -181,6 +183,10 @@ func TestRepairKeepsNames(t *testing.T) {
 	// The CA was replaced since.
 	n.files.CA("ca", n.Now().Add(-time.Hour), n.Now().Add(3650*day))
 	n.files.Issue("kubelet-client", n.Now().Add(-time.Hour), n.Now().Add(365*day))
+	authority := regexp.MustCompile("certificate-authority-data: .*")
+	kubelet := authority.ReplaceAll(n.read(n.files.Path("/etc/kubernetes/kubelet.conf")),
+		[]byte("certificate-authority-data: "+base64.StdEncoding.EncodeToString(n.read(n.files.Path("/etc/kubernetes/pki/ca.crt")))))
+	n.files.Write("/etc/kubernetes/kubelet.conf", string(kubelet))
 	n.good("apiserver")
 	empty(apiserverCertificate)(n)
 	_, _, _ = n.Act(t.Context(), renew.Wish{Names: []string{"apiserver"}}, "person")

@@ -60,6 +60,9 @@ func (r *run) restartPods(ctx context.Context, names ...string) error {
 	if err := r.kubeletReady(ctx); err != nil {
 		return fmt.Errorf("%s not stopped: %w", names[0], err)
 	}
+	if err := r.confirmTurn(ctx); err != nil {
+		return err
+	}
 	// They were healthy when the run began.
 	if err := r.othersHealthy(ctx, names); err != nil {
 		return err
@@ -73,10 +76,7 @@ func (r *run) restartPods(ctx context.Context, names ...string) error {
 			return fmt.Errorf("%s not stopped: %w", c.Name, err)
 		}
 	}
-	stopped, failure := []Component(nil), r.confirmTurn(ctx)
-	if failure == nil {
-		stopped, failure = r.stopAll(ctx, old)
-	}
+	stopped, failure := r.stopAll(ctx, old)
 	for _, c := range old {
 		err := failure
 		if slices.Contains(stopped, c) {

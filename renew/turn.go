@@ -44,6 +44,7 @@ var ErrTurnChanged = errors.New("the turn has changed since it was read")
 var ErrNoQuorum = errors.New("etcd has no quorum")
 
 // taken is the turn in the hands of a node. Where it is passed, who held it stays behind.
+// A node whose run has failed is as broken as it was until it has been healthy.
 func (t Turn) taken(by Held, passed bool) Turn {
 	next := Turn{Held: by, Seen: t.Seen}
 	if passed && t.Holder != "" && t.Holder != by.Holder {
@@ -52,7 +53,12 @@ func (t Turn) taken(by Held, passed bool) Turn {
 	for _, h := range t.Behind {
 		if h.Holder != by.Holder {
 			next.Behind = append(next.Behind, h)
+		} else if next.Failed == "" {
+			next.Failed = h.Failed
 		}
+	}
+	if t.Holder == by.Holder && next.Failed == "" {
+		next.Failed = t.Failed
 	}
 	return next
 }

@@ -30,9 +30,10 @@ const (
 	// yieldFor is how long a free turn is left to nodes whose components do not lead.
 	yieldFor = 10 * time.Second
 	// passWait is how long who passed waits before it looks at the others' health and
-	// begins: longer than a stop takes to begin after the turn was confirmed (stopBudget),
-	// so that what the one that was passed has still stopped is seen to be down.
-	passWait = 30 * time.Second
+	// begins: longer than a stop takes to begin after the turn was confirmed, with all that
+	// is asked in between (etcdDeadline, observeDeadline, stopBudget), so that what the one
+	// that was passed has still stopped is seen to be down.
+	passWait = time.Minute
 	// apart is what nodes that act without a turn leave between them, and apartAfresh where
 	// there is nothing left to protect.
 	apart       = 20 * time.Second
@@ -141,7 +142,7 @@ func (n *Node) takeTurn(ctx context.Context, o Observation, p *Plan, trigger str
 		held := Held{Holder: name, Since: n.Now().UTC().Truncate(time.Microsecond), Reason: purpose(*p, trigger)}
 		held.Passed = d.Verdict == TurnPass
 		if d.Verdict == TurnGoOn {
-			// Also one that was cut off while it waited has to.
+			// One that was cut off while it waited has to wait again.
 			held.Since, held.Passed = turn.Since, turn.Passed
 		}
 		// Before it is taken: whoever crashes in between gives back what it never had.
@@ -166,6 +167,17 @@ func (n *Node) takeTurn(ctx context.Context, o Observation, p *Plan, trigger str
 			if err := n.sit(ctx, passWait); err != nil {
 				n.giveBack(ctx, name)
 				return nil, fmt.Errorf("told to stop before anything was changed: %w", err)
+			}
+			again := *p
+			again.Blocked = nil
+			// One that was held before may be broken: then it is kept, and the run says why.
+			if again.Afresh == "" && (again.restarts(Etcd) || again.restarts(APIServer)) {
+				n.gatePeers(ctx, o, <-n.inquire(ctx, o, again), &again)
+			}
+			if len(again.Blocked) > 0 && !turn.names(name) {
+				n.giveBack(ctx, name)
+				p.Blocked = again.Blocked
+				return nil, &BlockedError{p.Blocked}
 			}
 		} else {
 			log.Info("this node has the turn", event(EventTurnTaken), zap.String("for", held.Reason))
@@ -280,7 +292,9 @@ func (n *Node) settled(o Observation) bool {
 }
 
 // confirmTurn makes sure, before something is stopped, that the turn has not passed to
-// another node. What follows begins within stopBudget.
+// another node. The others' health is asked after it and
+// not before: another may have had the turn in between. What follows has to begin within
+// passWait.
 func (r *run) confirmTurn(ctx context.Context) error {
 	if r.holding == "" {
 		return nil
