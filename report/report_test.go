@@ -117,13 +117,17 @@ func TestStatusForPrograms(t *testing.T) {
 
 func TestPlan(t *testing.T) {
 	var out bytes.Buffer
-	plan := renew.Plan{At: now, Alone: true, Next: now.Add(2 * day), NextReason: "admin.conf becomes due",
+	plan := renew.Plan{At: now, Alone: true, Afresh: "etcd-server ran out, and nothing works", KubeletFirst: "it remembers", Next: now.Add(2 * day), NextReason: "admin.conf becomes due",
 		Renew:   []renew.Renewal{{Certificate: "apiserver", Reason: "expired 1d0h ago"}},
 		Restart: []renew.Restart{{Component: "etcd", Reason: "holds etcd-server"}},
 		Blocked: []renew.Gate{{Name: "kubelet", Reason: "not active", Remedy: "systemctl start kubelet"}},
 		Notices: renew.Notices{{Text: "ca is expired"}}}
 	report.WritePlan(&out, plan)
-	for _, want := range []string{"  apiserver                  expired 1d0h ago\n", "  etcd                       holds etcd-server\n", "go down together",
+	if strings.Contains(out.String(), "it remembers") {
+		t.Errorf("what is started afresh needs no kubelet that forgets:\n%s", out.String())
+	}
+	for _, want := range []string{"Start the control plane afresh: etcd-server ran out, and nothing works.\n",
+		"  apiserver                  expired 1d0h ago\n", "  etcd                       holds etcd-server\n", "go down together",
 		"  kubelet: not active\n    systemctl start kubelet\n", "Needs attention: ca is expired\n", "Next: admin.conf becomes due in 2d0h (2026-03-03 12:00:00 UTC)\n"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("want %q in:\n%s", want, out.String())
