@@ -131,7 +131,7 @@ func (r *run) startAfresh(ctx context.Context, o Observation, restarts []string)
 	}
 	defer func() { err = errors.Join(err, r.end(stepAfresh, "", "", err)) }()
 	r.log.Warn("starting the control plane afresh", event(EventAfresh), zap.String("reason", r.plan.Afresh))
-	if started, err = r.startInOrder(ctx); err != nil {
+	if started, err = r.startInOrder(ctx, slices.Contains(restarts, Etcd)); err != nil {
 		return started, nil, err
 	}
 	o = r.observe(ctx, r.Now())
@@ -142,8 +142,9 @@ func (r *run) startAfresh(ctx context.Context, o Observation, restarts []string)
 	return started, left, nil
 }
 
-// startInOrder starts etcd, then what needs it, and waits until each is healthy.
-func (r *run) startInOrder(ctx context.Context) (started []string, err error) {
+// startInOrder starts etcd, then what needs it, and waits until each is healthy. An etcd that
+// is to be restarted, and that nobody shares, goes down with the rest.
+func (r *run) startInOrder(ctx context.Context, etcdToo bool) (started []string, err error) {
 	back := func(name string, err error) error {
 		if err == nil {
 			started = append(started, name)
@@ -151,26 +152,28 @@ func (r *run) startInOrder(ctx context.Context) (started []string, err error) {
 		return errors.Join(err, r.end("restart "+name, "afresh", "", err))
 	}
 	layout, _ := r.Locate()
+	etcdToo = etcdToo && layout.LocalEtcd
 	if layout.LocalEtcd {
 		// With what is new it can be asked again, if it runs.
 		peers, _, err := r.Etcd.Peers(ctx)
 		r.plan.Alone = err == nil && len(peers) == 0
+		etcdToo = etcdToo && r.plan.Alone
 		etcd, _ := r.find(ctx, Etcd)
-		if r.plan.Alone || !etcd.Running {
-			if err := r.anew(ctx, r.plan.Alone); err != nil {
+		if etcdToo || !etcd.Running {
+			if err := r.anew(ctx, etcdToo); err != nil {
 				return nil, err
 			}
 		}
 		if err := r.awaitQuorum(ctx); err != nil {
 			return nil, err
 		}
-		if r.plan.Alone || !etcd.Running {
+		if etcdToo || !etcd.Running {
 			if err := back(Etcd, nil); err != nil {
 				return started, err
 			}
 		}
 	}
-	if !r.plan.Alone {
+	if !etcdToo {
 		r.takePlace(ctx)
 		if err := r.anew(ctx, false); err != nil {
 			return started, err

@@ -188,6 +188,26 @@ func TestAfreshAloneWithAnAPIServerThatHangs(t *testing.T) {
 	}
 }
 
+// With restart.policy auto an etcd that takes up what is new by itself is not stopped.
+func TestAfreshAuto(t *testing.T) {
+	t.Parallel()
+	n := allExpired(t)
+	n.Policy.Restart.Default = renew.RestartAuto
+	steps, err := n.acts()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"healthy etcd", "stop kube-scheduler-1", "restart kubelet",
+		"healthy kube-apiserver", "healthy kube-controller-manager", "healthy kube-scheduler"}
+	if diff := cmp.Diff(want, steps[2:]); diff != "" {
+		t.Errorf("steps (-want +got):\n%s", diff)
+	}
+	runs, _ := n.State.History()
+	if want := renew.Order[1:4]; len(runs) != 1 || !slices.Equal(runs[0].Restarted, want) {
+		t.Errorf("recorded: %+v, want %q restarted", runs, want)
+	}
+}
+
 // Where etcd has other members it is left running, its quorum is waited for before the
 // kubelet is restarted, and it is the next run that restarts it.
 func TestAfreshWithPeers(t *testing.T) {
