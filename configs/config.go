@@ -160,6 +160,9 @@ type Kubelet struct {
 	Healthz string `mapstructure:"healthz"`
 	// Timeout is how long the kubelet may take to restart and become healthy.
 	Timeout time.Duration `mapstructure:"timeout"`
+	// ApproveServing approves what this node's own kubelet asks of the cluster for its
+	// serving certificate, with serverTLSBootstrap.
+	ApproveServing bool `mapstructure:"approveServing"`
 }
 
 // Paths says where things lie. All but Root are paths as seen under Root.

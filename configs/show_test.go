@@ -95,6 +95,7 @@ kubelet:
   unit: kubelet.service # default
   healthz: http://127.0.0.1:10248/healthz # default
   timeout: 1m30s # default
+  approveServing: false # default
 paths:
   root: "" # default
   kubernetes: /etc/kubernetes # default

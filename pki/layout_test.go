@@ -210,6 +210,14 @@ func TestLocateKubelet(t *testing.T) {
 	t.Run("serverTLSBootstrap before the certificate was approved", func(t *testing.T) {
 		n := pkitest.New(t, now)
 		n.Write(config, "serverTLSBootstrap: true\n")
+		if c := read(t, n, now)["kubelet-server"]; c.State != pki.Missing || !c.Optional || c.Renewer != pki.Kubelet {
+			t.Errorf("kubelet-server is listed: %+v", c)
+		}
+	})
+	t.Run("a kubelet that has not signed its own yet", func(t *testing.T) {
+		n := pkitest.New(t, now)
+		n.Remove(n.Certificate("kubelet-server"))
+		n.Remove(n.Key("kubelet-server"))
 		if c, listed := read(t, n, now)["kubelet-server"]; listed {
 			t.Errorf("kubelet-server is listed: %+v", c)
 		}

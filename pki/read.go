@@ -63,7 +63,7 @@ func (l Layout) readFrom(copies Layout, now time.Time) []Certificate {
 			continue
 		}
 		c := copies.readLeaf(s, authorities, now)
-		if c.State == Missing && s.optional && s.renewer != Kubeadm {
+		if c.State == Missing && s.optional && s.renewer != Kubeadm && !s.awaited {
 			continue // a kubelet that has not made its own yet
 		}
 		if s.kind == Kubeconfig && s.renewer == Kubelet {

@@ -15,6 +15,9 @@ type source struct {
 	key      string // empty where no key is expected beside the certificate
 	ca       string // name of its authority
 	optional bool
+	// awaited says that it is told of also while it is missing, though optional: somebody
+	// has been asked for it.
+	awaited bool
 	// foreign says that somebody else made it, so that its authority need not be
 	// one of the cluster's.
 	foreign bool
@@ -126,7 +129,7 @@ func (l Layout) kubeletServer() source {
 		s.path, s.key = l.kubelet.TLSCertFile, l.kubelet.TLSPrivateKeyFile
 	case l.kubelet.ServerTLSBootstrap:
 		s.path = path.Join(dir, "kubelet-server-current.pem")
-		s.key, s.renewer, s.ca = s.path, Kubelet, "ca"
+		s.key, s.renewer, s.ca, s.awaited = s.path, Kubelet, "ca", true
 	default:
 		s.path, s.key, s.own = path.Join(dir, "kubelet.crt"), path.Join(dir, "kubelet.key"), true
 	}

@@ -76,6 +76,8 @@ const (
 	EventTurnKept = "cd345a2840404e0a923845d74b47649c"
 	// EventTurnYielded: the turn is left to the nodes whose components do not lead.
 	EventTurnYielded = "c517e845e19f4c0cb28688ee4d987f94"
+	// EventApproved: the kubelet's request for its serving certificate was approved.
+	EventApproved = "c5febdf177f34d64a5aa8d7ebba15d54"
 	// EventStopping: the daemon ends.
 	EventStopping = "89cc7a0b2f674e56bae9152c6f2195d4"
 )

@@ -116,3 +116,9 @@ func (n *Node) DropMark(ctx context.Context) { n.dropMark(ctx) }
 
 // Pointed has the current user of a kubeconfig name a file.
 func Pointed(content []byte, file string) ([]byte, error) { return pointed(content, file) }
+
+// Refusal judges a kubelet's request.
+func Refusal(r SigningRequest, node string, own Identity) string { return refusal(r, node, own) }
+
+// ApproveNow approves what was seen, as the loop does after a look.
+func (n *Node) ApproveNow(ctx context.Context, o Observation) error { return n.approveServing(ctx, o) }

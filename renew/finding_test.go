@@ -125,6 +125,18 @@ func copyOf(c renew.SeenCopy) func(*renew.Examination) {
 
 var oldUser = []pki.CopyUser{{Name: "admin", SHA256: "old", KeyMatches: true, NotAfter: examined.Add(5 * pkitest.Day)}}
 
+var oneRequest = []renew.SigningRequest{{Name: "csr-1"}}
+
+// hasAsked is a node whose kubelet has no serving certificate yet, and has to ask for one.
+func hasAsked(s renew.Serving) func(*renew.Examination) {
+	return func(e *renew.Examination) {
+		c := certificateOf(e, "kubelet-server")
+		c.Renewer, c.State, c.Optional, c.Leaf = pki.Kubelet, pki.Missing, true, nil
+		c.Path = "/var/lib/kubelet/pki/kubelet-server-current.pem"
+		e.Observation.Served, e.Observation.Serving = e.Observation.Served[:1], &s
+	}
+}
+
 var strangeNodes = []strangeNode{
 	{"nobody runs the daemon", "daemon-down", "kubecertd.service", renew.Critical, renew.Operator,
 		func(e *renew.Examination) {
@@ -174,6 +186,18 @@ var strangeNodes = []strangeNode{
 			c := certificateOf(e, "kubelet-server")
 			c.State, c.Reason = pki.Invalid, "it cannot be parsed"
 		}},
+	{"nobody has approved what the kubelet serves", "csr-pending", "kubelet-server", renew.Critical, renew.Operator, hasAsked(renew.Serving{Requests: oneRequest})},
+	{"it is approved now", "csr-approving", "kubelet-server", renew.Critical, renew.Patience, hasAsked(renew.Serving{Requests: oneRequest, Approving: true})},
+	{"it asks for another's name", "csr-refused", "kubelet-server", renew.Critical, renew.Operator,
+		hasAsked(renew.Serving{Requests: oneRequest, Approving: true, Refused: "the name is not this host's"})},
+	{"it was denied", "csr-denied", "kubelet-server", renew.Critical, renew.Operator,
+		hasAsked(renew.Serving{Requests: []renew.SigningRequest{{Name: "csr-1", Denied: true, Said: "No: never"}}})},
+	{"it could not be signed", "csr-failed", "kubelet-server", renew.Critical, renew.Operator,
+		hasAsked(renew.Serving{Requests: []renew.SigningRequest{{Name: "csr-1", Approved: true, Failed: true, Said: "No: never"}}})},
+	{"it is not signed", "csr-unsigned", "kubelet-server", renew.Critical, renew.Operator,
+		hasAsked(renew.Serving{Requests: []renew.SigningRequest{{Name: "csr-1", Approved: true}}})},
+	{"the kubelet does not ask", "csr-missing", "kubelet-server", renew.Critical, renew.Operator, hasAsked(renew.Serving{})},
+	{"it cannot be seen", "csr-unseen", "kubelet-server", renew.Critical, renew.Operator, hasAsked(renew.Serving{Error: "no answer"})},
 	{"a watched one has expired", "watched-certificate", "/srv/a.pem", renew.Critical, renew.Operator,
 		func(e *renew.Examination) {
 			e.Observation.Certificates = append(e.Observation.Certificates, pki.Certificate{Name: "/srv/a.pem", Path: "/srv/a.pem", Watched: true, State: pki.Expired, Reason: "it has expired"})

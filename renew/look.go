@@ -32,6 +32,7 @@ func (n *Node) Look(ctx context.Context, wish Wish) Look {
 	o := n.Observe(ctx, n.Now())
 	o.Failures = n.State.failures()
 	n.Ask(ctx, &o)
+	n.askServing(ctx, &o)
 	l := Look{Observation: o, Proofs: Prove(o), Plan: Decide(o, n.Policy, wish)}
 	if l.Plan.Work() {
 		n.gate(ctx, o, &l.Plan)

@@ -117,6 +117,9 @@ func (l *Loop) look(ctx context.Context, trigger string) time.Duration {
 	}
 	seen := l.seen(ctx)
 	l.say(seen, trigger)
+	if err := n.approveServing(ctx, seen.Observation); err != nil {
+		l.notice(err.Error())
+	}
 	l.Notify.Status(status(seen))
 	if !l.ready {
 		l.ready = true

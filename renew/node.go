@@ -52,6 +52,12 @@ type Node struct {
 	// ReadOnly says that it is only looked at: nothing is written, not even what would
 	// be remembered.
 	ReadOnly bool
+	// SigningRequests may be nil: then those of the kubelet are not looked at. With
+	// ApproveServing the kubelet's own is approved, if it is for this host as Identity
+	// says.
+	SigningRequests signingRequests
+	ApproveServing  bool
+	Identity        func() (Identity, error)
 	// Service may be nil: then nobody knows why the daemon does not run.
 	Service service
 	// Now is the clock. Nothing else in this package reads one.

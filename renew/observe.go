@@ -54,6 +54,9 @@ type Observation struct {
 	Spares map[string][]Spare `json:"-"`
 	// Uses are what Ask has found about client certificates of the API server.
 	Uses map[string]Use `json:"uses,omitempty"`
+	// Serving is what has become of the kubelet's requests for a serving certificate; nil
+	// where it need not ask.
+	Serving *Serving `json:"serving,omitempty"`
 	// Paused is the pause that is in force; nil when there is none.
 	Paused *Pause `json:"paused,omitempty"`
 	// Clock is what speaks against the host's clock.

@@ -176,6 +176,7 @@ func Decide(o Observation, policy Policy, wish Wish) Plan {
 	p.mendFirst()
 	p.Urgent = p.urgent(o, policy)
 	decideCopies(o, policy, &p)
+	decideServing(o, policy, &p)
 	switch {
 	case p.certificates():
 		p.Blocked = append(p.Blocked, gates(o, p)...)

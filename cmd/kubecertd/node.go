@@ -90,6 +90,7 @@ func newNode(c configs.Config, log *zap.Logger) *node {
 		n.ClockKept, n.RequireKept = runtime.ClockKept, c.Clock.RequireSync
 		n.Service = n.services
 	}
+	n.SigningRequests, n.ApproveServing, n.Identity = &signing{locate: locate}, c.Kubelet.ApproveServing, identity
 	if c.Restart.ReleaseLeases {
 		n.Leases = leases{ask}
 	}
