@@ -64,7 +64,9 @@ func TestServingRequestIsSeen(t *testing.T) {
 	story.Eventually(t, 20*time.Second, func() error {
 		// The kubelet may have asked again.
 		found, _, _ := diagnosis(t, n)
-		if !slices.ContainsFunc(found, func(f renew.Finding) bool { return f.ID == "csr-denied" || f.ID == "csr-pending" && !strings.Contains(f.Found, name) }) {
+		if !slices.ContainsFunc(found, func(f renew.Finding) bool {
+			return f.ID == "csr-denied" || f.ID == "csr-pending" && !strings.Contains(f.Found, name)
+		}) {
 			return fmt.Errorf("what was denied is not said: %+v", found)
 		}
 		return nil
