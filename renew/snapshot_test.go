@@ -22,9 +22,10 @@ func TestSnapshot(t *testing.T) {
 	t.Parallel()
 	n := newFakeNode(t)
 	before := map[string][]byte{}
-	for _, name := range append(slices.Clone(renewable), "kubelet-server") {
+	before[kubeletConf] = []byte(file(t, n.files.Path(kubeletConf)))
+	for _, name := range append(slices.Clone(renewable), "kubelet-client", "kubelet-server") {
 		for _, file := range []string{n.files.Certificate(name), n.files.Key(name)} {
-			content, err := os.ReadFile(file)
+			content, err := os.ReadFile(resolve(n, strings.TrimPrefix(file, n.files.Root)))
 			if err != nil {
 				t.Fatal(err)
 			}
