@@ -96,7 +96,13 @@ func FindKubeletFault(o Observation, policy Policy) KubeletFault {
 func (f *KubeletFault) settle(o Observation, policy Policy, c pki.Certificate, kubelet Component) {
 	k := c.Kubelet
 	ca, _ := o.Certificate("ca")
+	api, _ := o.Certificate("apiserver")
 	switch {
+	case api.State == pki.Invalid && api.KeyMatches && !o.At.Before(api.NotBefore):
+		// Nothing is of this CA: it is being replaced, and the kubelet goes on with the one
+		// before until the API server does not.
+		f.Cure = ""
+		f.Remedy = "the API server's certificate is not of the CA in " + ca.Path + " either: make all of them anew, or put the CA from before back"
 	case k.Bootstrap != "" && f.Cure != CureStart:
 		f.Cure = ""
 		f.Remedy = fmt.Sprintf("the kubelet may still be asking for its first certificate with %s and is left alone; if it is not, remove that file", k.Bootstrap)

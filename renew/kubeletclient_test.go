@@ -147,6 +147,8 @@ func TestFindKubeletFault(t *testing.T) {
 			n.embed("cp1", -day, 200*day)
 			n.files.Remove(n.files.Key("ca"))
 		}, pki.Due, renew.CurePoint, "it is embedded", ""},
+		"the CA is being replaced": {func(n *fakeNode) { n.files.CA("ca", time.Now().Add(-day), time.Now().Add(3650*day)) },
+			pki.Invalid, "", kubeletConf + " cannot be used: it trusts another CA", "the API server's certificate is not of the CA in /etc/kubernetes/pki/ca.crt either"},
 		"the kubelet is not to be restarted": {func(n *fakeNode) {
 			n.embed("cp1", -day, 200*day)
 			n.Policy.Restart.Of = map[string]renew.RestartPolicy{renew.Kubelet: renew.RestartNever}

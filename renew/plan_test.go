@@ -314,7 +314,7 @@ func TestDecideEndsWithItsCA(t *testing.T) {
 			layout, _ := pki.Locate(pki.Options{Root: n.Root})
 			o := renew.Observation{At: now, ControlPlane: true, Certificates: layout.Read(now)}
 			plan := renew.Decide(o, shipped, renew.Wish{})
-			got := slices.ContainsFunc(plan.Renew, func(r renew.Renewal) bool { return r.Certificate == "apiserver" })
+			got := slices.ContainsFunc(plan.Decisions, func(d renew.Decided) bool { return d.Certificate == "apiserver" && d.Renew })
 			if got != tt.renew {
 				t.Errorf("renewed: %t, want %t: %+v", got, tt.renew, plan.Decisions)
 			}
