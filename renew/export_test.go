@@ -122,3 +122,16 @@ func Refusal(r SigningRequest, node string, own Identity) string { return refusa
 
 // ApproveNow approves what was seen, as the loop does after a look.
 func (n *Node) ApproveNow(ctx context.Context, o Observation) error { return n.approveServing(ctx, o) }
+
+// ShortTurns shortens all waits for the turn.
+func ShortTurns(t *testing.T) {
+	yield, pass, again := yieldFor, passWait, readAgain
+	yieldFor, passWait, readAgain = 100*time.Millisecond, 100*time.Millisecond, 2*time.Second
+	t.Cleanup(func() { yieldFor, passWait, readAgain = yield, pass, again })
+}
+
+// SettleTurn is what a look that finds nothing to do does about the turn.
+func (n *Node) SettleTurn(t *testing.T, look Look) { n.settleTurn(t.Context(), look) }
+
+// Waits is how long to wait for the gates of a plan.
+var Waits = waits

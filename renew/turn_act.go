@@ -26,7 +26,8 @@ type turns interface {
 	Index() int
 }
 
-const (
+// Vars for the tests.
+var (
 	// yieldFor is how long a free turn is left to nodes whose components do not lead.
 	yieldFor = 10 * time.Second
 	// passWait is how long who passed waits before it looks at the others' health and
@@ -34,15 +35,18 @@ const (
 	// is asked in between (etcdDeadline, observeDeadline, stopBudget), so that what the one
 	// that was passed has still stopped is seen to be down.
 	passWait = time.Minute
+	// readAgain is for how long a turn that cannot be read in the middle of a run is asked
+	// for again: the API server or etcd of this node was just restarted.
+	readAgain = 20 * time.Second
+)
+
+const (
 	// apart is what nodes that act without a turn leave between them, and apartAfresh where
 	// there is nothing left to protect.
 	apart       = 20 * time.Second
 	apartAfresh = 2 * time.Second
 	// turnAgain is how soon a node that waits for one that is at work looks again.
 	turnAgain = 5 * time.Second
-	// readAgain is for how long a turn that cannot be read in the middle of a run is asked
-	// for again: the API server or etcd of this node was just restarted.
-	readAgain = 20 * time.Second
 )
 
 // needsTurn says whether a plan is carried out by one control-plane node at a time.
