@@ -22,7 +22,7 @@ var gateFindings = map[string]string{
 
 // opening are the gates that open by themselves. They say nothing about a node where
 // nothing is to be done.
-var opening = []string{gatePaused, "host", "shutdown"}
+var opening = []string{gatePaused, "host", "shutdown", gateWindow, gateTurn, gateKured, gateCordon, gateUpgrade}
 
 // ofGates are the gates that are closed, and those that would be if something were to be
 // done: it is better to hear of a full disk before the day.

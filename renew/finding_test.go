@@ -172,11 +172,13 @@ var strangeNodes = []strangeNode{
 		func(e *renew.Examination) {
 			c := certificateOf(e, "apiserver")
 			c.State, c.Leaf, c.Reason = pki.Missing, nil, "there is no such file"
+			certificateOf(e, "ca").CAKeyHere = false // or it would be made anew
 		}},
 	{"invalid", "certificate-invalid", "apiserver", renew.Critical, renew.Operator,
 		func(e *renew.Examination) {
 			c := certificateOf(e, "apiserver")
 			c.State, c.Leaf, c.Reason = pki.Invalid, nil, "it cannot be parsed"
+			certificateOf(e, "ca").CAKeyHere = false
 		}},
 	{"the CA has expired", "ca-unusable", "ca", renew.Critical, renew.Operator, func(e *renew.Examination) { endsIn(certificateOf(e, "ca"), -time.Hour) }},
 	{"the kubelet's own has expired", "kubelet-client-unusable", "kubelet-client", renew.Critical, renew.Operator,

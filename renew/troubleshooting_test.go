@@ -51,6 +51,13 @@ func emitted(t *testing.T) map[string]bool {
 			switch n := n.(type) {
 			case *ast.CompositeLit:
 				kind, _ := n.Type.(*ast.Ident)
+				if list, ok := n.Type.(*ast.ArrayType); ok && named(list.Elt, "Gate") {
+					for _, element := range n.Elts {
+						if gate, ok := element.(*ast.CompositeLit); ok && gate.Type == nil && len(gate.Elts) > 0 {
+							note(gates, gate.Elts[0])
+						}
+					}
+				}
 				for i, element := range n.Elts {
 					pair, keyed := element.(*ast.KeyValueExpr)
 					switch {
