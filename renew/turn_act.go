@@ -88,9 +88,9 @@ func (n *Node) leads(ctx context.Context, p Plan) bool {
 // gateTurn is the gate that another node has closed.
 const gateTurn = "turn"
 
-// lookTurn adds the turn to a plan, as it is now.
+// lookTurn adds the turn to a plan, as it is now. With other gates closed nobody is asked.
 func (n *Node) lookTurn(ctx context.Context, o Observation, p *Plan) {
-	if !n.needsTurn(o, *p) || p.blockedBy("etcd") {
+	if !n.needsTurn(o, *p) || len(p.Blocked) > 0 {
 		return
 	}
 	turn, d := n.turn(ctx, o, *p)

@@ -48,6 +48,7 @@ func newNode(c configs.Config, log *zap.Logger) *node {
 		Locate:      locate,
 		Containers:  n.pods,
 		Kubelet:     n.services,
+		Machine:     n.services,
 		Health:      health{locate},
 		Etcd:        etcd{locate},
 		Cluster:     ask,

@@ -154,4 +154,3 @@ func component(c runtime.Container) renew.Component {
 	}
 	return renew.Component{Name: c.Component, Pod: c.Pod, Version: c.Version(), ID: c.ID, Running: c.Running, Detail: detail, Started: started, Restarts: c.Attempt}
 }
-

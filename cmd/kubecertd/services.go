@@ -105,4 +105,3 @@ func (k *services) DelayShutdown(ctx context.Context, why string) (func(), error
 	}
 	return manager.DelayShutdown(ctx, why)
 }
-

@@ -101,11 +101,9 @@ func TestKubeletServingExpired(t *testing.T) {
 		t.Fatal(err)
 	}
 	start := time.Now().Add(-366 * 24 * time.Hour)
-	issuer := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: fmt.Sprintf("%s-ca@%d", n.Name(), start.Unix())},
-		NotBefore: start, NotAfter: start.Add(365 * 24 * time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
 	leaf := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: fmt.Sprintf("%s@%d", n.Name(), start.Unix())},
 		NotBefore: start, NotAfter: start.Add(365 * 24 * time.Hour), DNSNames: []string{n.Name()}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
-	der, err := x509.CreateCertificate(rand.Reader, leaf, issuer, &key.PublicKey, key)
+	der, err := x509.CreateCertificate(rand.Reader, leaf, leaf, &key.PublicKey, key)
 	if err != nil {
 		t.Fatal(err)
 	}
