@@ -55,10 +55,10 @@ func examination() renew.Examination {
 
 // judged decides about an examination and returns what is found.
 func judged(e renew.Examination) []renew.Finding {
-	blocked := e.Plan.Blocked
+	blocked, notices := e.Plan.Blocked, e.Plan.Notices
 	e.Proofs = renew.Prove(e.Observation)
 	e.Plan = renew.Decide(e.Observation, findingPolicy, renew.Wish{})
-	e.Plan.Blocked = append(e.Plan.Blocked, blocked...)
+	e.Plan.Blocked, e.Plan.Notices = append(e.Plan.Blocked, blocked...), append(e.Plan.Notices, notices...)
 	return renew.Findings(e, findingPolicy)
 }
 
@@ -104,6 +104,11 @@ func gateClosed(name, reason string) func(*renew.Examination) {
 	return func(e *renew.Examination) {
 		e.Plan.Blocked = []renew.Gate{{Name: name, Reason: reason, Remedy: "do something"}}
 	}
+}
+
+// noticed is for what a look sees of the rest of the cluster, and a plan says.
+func noticed(n renew.Notice) func(*renew.Examination) {
+	return func(e *renew.Examination) { e.Plan.Notices = renew.Notices{n} }
 }
 
 func rehearsed(name, reason string) func(*renew.Examination) {
@@ -283,6 +288,30 @@ var strangeNodes = []strangeNode{
 	{"no kubeadm, long before the day", "gate-kubeadm", "", renew.Warning, renew.Operator, rehearsed("kubeadm", "kubeadm version -o short: no such file")},
 	{"a full disk", "gate-disk", "", renew.Warning, renew.Operator, rehearsed("disk", "the file system of /etc has 3 KiB left")},
 	{"a sick peer", "gate-etcd", "", renew.Warning, renew.Operator, rehearsed("etcd", "other members of this cluster's etcd are not healthy: cp2 (no answer)")},
+	{"another node's turn", "gate-turn", "", renew.Warning, renew.Patience, andAlso(apiserverDue, gateClosed("turn", "it is the turn of cp2, since 2026-03-01 11:59:00 UTC (renew 9 certificates)"))},
+	{"a turn that a person has written", "turn", "", renew.Warning, renew.Operator,
+		noticed(renew.Notice{ID: "turn", Severity: renew.Warning, Text: "etcd's key /kubecertd/turn does not hold what kubecertd writes (no JSON); the Lease counts", Remedy: "kubecertd lock status"})},
+	{"another API server is away", "gate-apiserver", "", renew.Warning, renew.Operator, andAlso(apiserverDue, gateClosed("apiserver", "API servers of other nodes are not ready: cp2 (no answer)"))},
+	{"two members, and none to spare", "gate-two-members", "", renew.Warning, renew.Operator,
+		andAlso(apiserverDue, gateClosed("two-members", "this etcd has two members, and while one restarts there is no quorum and no API (turn.twoMembers is refuse)"))},
+	{"two members", "two-members", "", renew.Warning, renew.Operator, noticed(renew.Notice{ID: "two-members", Severity: renew.Warning,
+		Text: "this etcd has two members: while one restarts, for some seconds, there is no quorum and no API on either node", Remedy: "add a third member"})},
+	{"kured reboots", "gate-kured", "", renew.Warning, renew.Patience, andAlso(apiserverDue, gateClosed("kured", "kured reboots control-plane nodes: cp2 has held its lock since 2026-03-01 11:59:00 UTC"))},
+	{"another node is maintained", "gate-cordon", "", renew.Warning, renew.Patience, andAlso(apiserverDue, gateClosed("cordon", "other control-plane nodes are cordoned: cp2"))},
+	{"an upgrade", "gate-upgrade", "", renew.Warning, renew.Patience, andAlso(apiserverDue, gateClosed("upgrade", "control-plane nodes run different versions: etcd is 3.6.8 on cp1, 3.6.9 on cp2"))},
+	{"nobody says who else is at work", "neighbours-unknown", "", renew.Info, renew.Nothing, noticed(renew.Notice{ID: "neighbours-unknown", Severity: renew.Info,
+		Text: "who else takes nodes of this cluster down could not be asked, and is not waited for: no answer"})},
+	{"others are at work, and it cannot wait", "neighbours-passed", "", renew.Warning, renew.Operator, noticed(renew.Notice{ID: "neighbours-passed", Severity: renew.Warning,
+		Text: "other control-plane nodes are cordoned: cp2; it is not waited for: apiserver expires in 1h0m", Remedy: "kubectl uncordon NODE"})},
+	{"before the window", "gate-window", "", renew.Warning, renew.Patience,
+		andAlso(apiserverDue, gateClosed("window", "the next maintenance window opens Mon 2026-03-02 01:00 UTC, in 13h0m (renew.windows), and nothing is critical before"))},
+	{"nobody keeps the clock", "gate-clock", "", renew.Warning, renew.Operator,
+		andAlso(apiserverDue, gateClosed("clock", "no time server keeps this host's clock, so that only what is critical is renewed (renew.critical)"))},
+	{"some of it can wait", "held-back", "", renew.Info, renew.Nothing, noticed(renew.Notice{ID: "held-back", Severity: renew.Info, Text: "the restart of etcd waits: the next maintenance window opens Mon"})},
+	{"a kubelet that will not start again", "kubelet-client-endangered", "", renew.Warning, renew.Operator, noticed(renew.Notice{ID: "kubelet-client-endangered", Severity: renew.Warning,
+		Text: "kubelet-client is due: it is embedded in /etc/kubernetes/kubelet.conf", Remedy: "make it elsewhere"})},
+	{"the kubelet is mended first", "kubelet-first", "", renew.Info, renew.Nothing, noticed(renew.Notice{ID: "kubelet-first", Severity: renew.Info,
+		Text: "the kubelet comes first, since it brings back what is stopped; then follow: apiserver"})},
 	{"a gate that nobody knows", "gate-moon", "", renew.Warning, renew.Operator, rehearsed("moon", "it is full")},
 }
 

@@ -96,7 +96,7 @@ func (n *Node) lookTurn(ctx context.Context, o Observation, p *Plan) {
 	turn, d := n.turn(ctx, o, *p)
 	p.Turn = &SeenTurn{turn, d}
 	for _, text := range turn.Notices {
-		p.notice(Notice{ID: "turn", Severity: Warning, Text: text})
+		p.notice(Notice{ID: "turn", Severity: Warning, Text: text, Remedy: "it is written anew with the next turn; see kubecertd lock status"})
 	}
 	if d.Verdict == TurnWait {
 		p.close(gateTurn, errors.New(d.Reason), d.Remedy)
