@@ -98,6 +98,8 @@ func noticeOf(c pki.Certificate, d Decision) Notice {
 		n.ID, n.Remedy = "kubelet-server-unusable", "kubectl logs and exec do not work on this node: journalctl -u kubelet"
 	case d.State == pki.Expired:
 		n.ID, n.Remedy = "certificate-expired", "renew it where its CA "+cmp.Or(c.CA, "(another's)")+" is, and copy it to "+where
+	case d.State == pki.Missing && c.Name == adminConf:
+		n.ID, n.Severity, n.Remedy = "certificate-missing", Info, "where it is wanted: kubecertd renew "+adminConf
 	case d.State == pki.Missing:
 		n.ID, n.Remedy = "certificate-missing", "kubecertd backup list; kubecertd backup restore SNAPSHOT"
 	default:

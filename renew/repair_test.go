@@ -166,6 +166,9 @@ func TestRepairAsked(t *testing.T) {
 	if id, _, err := n.Act(t.Context(), renew.Wish{}, "timer"); id != "" || err != nil {
 		t.Fatalf("run %q, %v: want nothing to be done by itself", id, err)
 	}
+	if said := n.Look(t.Context(), renew.Wish{}).Plan.Notices; len(said) != 1 || said[0].Severity != renew.Info || !strings.Contains(said[0].Remedy, "kubecertd renew admin.conf") {
+		t.Errorf("said %+v: want that it is gone, and how to have it made", said)
+	}
 	if _, _, err := n.Act(t.Context(), renew.Wish{Names: []string{"admin.conf"}}, "person"); err != nil {
 		t.Fatal(err)
 	}
