@@ -67,7 +67,7 @@ func (n Neighbours) gates(self string, now time.Time) []Gate {
 
 // kured waits for reboots of control-plane nodes, this one's own among them: a run in the
 // middle of which the machine goes down is no better than two nodes that are away.
-func (n Neighbours) kured(now time.Time) []Gate {
+func (n Neighbours) kured(now time.Time) (closed []Gate) {
 	var who []string
 	for _, hold := range n.Kured {
 		if hold.TTL > 0 && !now.Before(hold.Created.Add(hold.TTL)) {
@@ -87,12 +87,12 @@ func (n Neighbours) kured(now time.Time) []Gate {
 	unlock := fmt.Sprintf("kubectl -n %s annotate daemonset %s weave.works/kured-node-lock-", namespace, name)
 	switch {
 	case len(who) > 0:
-		return []Gate{{gateKured, "kured reboots control-plane nodes: " + strings.Join(who, ", "),
-			"it is waited for; should the node never come back: kubectl annotate node NODE weave.works/kured-reboot-in-progress-; " + unlock}}
+		closed = append(closed, Gate{gateKured, "kured reboots control-plane nodes: " + strings.Join(who, ", "),
+			"it is waited for; should the node never come back: kubectl annotate node NODE weave.works/kured-reboot-in-progress-; " + unlock})
 	case n.KuredNonsense != "":
-		return []Gate{{gateKured, "whether kured reboots a node cannot be told: " + n.KuredNonsense, "kured cannot read it either: " + unlock}}
+		closed = append(closed, Gate{gateKured, "whether kured reboots a node cannot be told: " + n.KuredNonsense, "kured cannot read it either: " + unlock})
 	}
-	return nil
+	return closed
 }
 
 func (n Neighbours) has(name string) bool {
@@ -104,7 +104,7 @@ func (n Neighbours) has(name string) bool {
 // last for weeks, and what would be dangerous is seen where it happens, a shutdown and a
 // kubeadm at work by gates of their own. Where all are cordoned it is how the cluster is
 // run, to keep workloads away, and not maintenance, which is done node by node.
-func (n Neighbours) cordoned(self string) []Gate {
+func (n Neighbours) cordoned(self string) (closed []Gate) {
 	var who []string
 	all := true
 	for _, node := range n.Nodes {
@@ -121,13 +121,13 @@ func (n Neighbours) cordoned(self string) []Gate {
 	if all || len(who) == 0 {
 		return nil
 	}
-	return []Gate{{gateCordon, "other control-plane nodes are cordoned: " + strings.Join(who, ", "),
-		"their maintenance is waited for; when it is over: kubectl uncordon NODE"}}
+	return append(closed, Gate{gateCordon, "other control-plane nodes are cordoned: " + strings.Join(who, ", "),
+		"their maintenance is waited for; when it is over: kubectl uncordon NODE"})
 }
 
 // upgrading waits for a `kubeadm upgrade` of the cluster: it goes from node to node, and
 // in the meantime they run different versions.
-func (n Neighbours) upgrading() []Gate {
+func (n Neighbours) upgrading() (closed []Gate) {
 	var mixed []string
 	for _, component := range Order {
 		on := map[string][]string{} // nodes by version
@@ -148,8 +148,8 @@ func (n Neighbours) upgrading() []Gate {
 	if len(mixed) == 0 {
 		return nil
 	}
-	return []Gate{{gateUpgrade, "control-plane nodes run different versions: " + strings.Join(mixed, "; "),
-		"an upgrade of the cluster is waited for: kubeadm upgrade node, on those that are behind"}}
+	return append(closed, Gate{gateUpgrade, "control-plane nodes run different versions: " + strings.Join(mixed, "; "),
+		"an upgrade of the cluster is waited for: kubeadm upgrade node, on those that are behind"})
 }
 
 // gateNeighbours closes the gates of who else takes nodes down. Nobody is waited for when
