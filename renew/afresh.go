@@ -174,7 +174,9 @@ func (r *run) startInOrder(ctx context.Context, etcdToo bool) (started []string,
 		}
 	}
 	if !etcdToo {
-		r.takePlace(ctx)
+		if err := r.takePlace(ctx); err != nil {
+			return started, err
+		}
 		if err := r.anew(ctx, false); err != nil {
 			return started, err
 		}
@@ -187,32 +189,13 @@ func (r *run) startInOrder(ctx context.Context, etcdToo bool) (started []string,
 	return started, nil
 }
 
-// stagger is how long a node lets others go first, of those that find out in the same
-// moment that they may: two seconds for each member of etcd whose name comes before its
-// own. kubeadm calls a member as its node.
-func stagger(node string, peers []string) time.Duration {
-	var before time.Duration
-	for _, peer := range peers {
-		if peer < node {
-			before++
-		}
+// takePlace lets the nodes go first that come before this one: the quorum has come back for
+// all of them in the same moment.
+func (r *run) takePlace(ctx context.Context) error {
+	if r.Turns == nil || r.plan.Alone {
+		return nil
 	}
-	return before * 2 * time.Second
-}
-
-// takePlace lets the nodes go first that come before this one: a quorum comes back for all
-// of them at once.
-func (r *run) takePlace(ctx context.Context) {
-	peers, _, err := r.Etcd.Peers(ctx)
-	if err != nil {
-		return
-	}
-	layout, _ := r.Locate()
-	select {
-	case <-ctx.Done():
-	case <-time.After(stagger(Observation{Certificates: layout.Read(r.Now())}.node(), peers)):
-	}
-	r.alive()
+	return r.sit(ctx, apartAfresh*time.Duration(r.Turns.Index()))
 }
 
 // anew stops what still runs with what has run out, the API server first among those that

@@ -83,20 +83,6 @@ func TestAfresh(t *testing.T) {
 	}
 }
 
-// Nodes that find out in the same moment that they may do not start in the same second.
-func TestStagger(t *testing.T) {
-	members := []string{"cp1", "cp2", "cp3"}
-	for i, node := range members {
-		peers := slices.DeleteFunc(slices.Clone(members), func(m string) bool { return m == node })
-		if got, want := renew.Stagger(node, peers), time.Duration(i)*2*time.Second; got != want {
-			t.Errorf("%s lets others go first for %s, want %s", node, got, want)
-		}
-	}
-	if got := renew.Stagger("cp1", nil); got != 0 {
-		t.Errorf("a node of its own waits for %s", got)
-	}
-}
-
 // allExpired is a node on which everything that kubeadm renews has run out: etcd runs and
 // answers nobody, the scheduler runs and can do nothing, the rest has crashed and is let
 // wait by the kubelet until that is restarted.
@@ -231,6 +217,41 @@ func TestAfreshWithPeers(t *testing.T) {
 	look := n.Look(t.Context(), renew.Wish{})
 	if got := look.Plan.Restart; len(got) != 1 || got[0].Component != renew.Etcd || look.Plan.Afresh != "" || len(look.Plan.Blocked) > 0 {
 		t.Errorf("the next look plans %+v, want the restart of etcd", look.Plan)
+	}
+}
+
+// noTurn is where nobody can be told whose turn it is, because etcd is down. The node is
+// the first to begin, and the second when the quorum is back.
+type noTurn struct{ asked *int }
+
+func (noTurn) Read(context.Context) (renew.Turn, error)                 { return renew.Turn{}, renew.ErrNoQuorum }
+func (noTurn) Write(context.Context, renew.Turn) (copied, err error)    { return nil, renew.ErrNoQuorum }
+func (noTurn) Holder(context.Context, string) (facts renew.HolderFacts) { return facts }
+func (n noTurn) Index() int {
+	*n.asked++
+	return *n.asked - 1
+}
+
+// No turn can be had from an etcd that is down, and the nodes that have waited for its
+// quorum together do not go on together.
+func TestAfreshTakesNoTurn(t *testing.T) {
+	t.Parallel()
+	n := allExpired(t)
+	n.Turns = noTurn{new(int)}
+	n.peersError = errors.New("etcd does not list its members, which takes a quorum")
+	var back, kubelet time.Time
+	n.onHealthy = func(name string) {
+		if name == renew.Etcd {
+			n.peers, n.peersError, back = []string{"cp1", "cp3"}, nil, time.Now()
+		}
+	}
+	start := n.onKubelet
+	n.onKubelet = func() { kubelet = time.Now(); start() }
+	if _, err := n.acts(); err != nil {
+		t.Fatal(err)
+	}
+	if waited := kubelet.Sub(back); waited < 2*time.Second {
+		t.Errorf("the kubelet was restarted %s after the quorum came back, want 2s for the node that goes first", waited)
 	}
 }
 

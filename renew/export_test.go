@@ -95,9 +95,6 @@ func ShortNoise(t *testing.T, d time.Duration) {
 // Afresh is why a control plane is started afresh.
 var Afresh = afresh
 
-// Stagger is how long a node lets others go first.
-var Stagger = stagger
-
 // ShortQuorum shortens how long the quorum of etcd is waited for.
 func ShortQuorum(t *testing.T) {
 	was := quorumPatience
