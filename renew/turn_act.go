@@ -209,7 +209,7 @@ func (n *Node) endTurn(ctx context.Context, name, run string, err error) {
 		n.giveBack(ctx, name)
 		return
 	}
-	why := firstLine(fmt.Sprintf("%v (run %s)", err, run))
+	why := fmt.Sprintf("run %s: %s", run, firstLine(err.Error()))
 	n.Log.Warn("this node keeps the turn, because its run failed: no other control-plane node begins",
 		event(EventTurnKept), zap.String("remedy", "repair it, and it is given back; or: kubecertd lock release "+name))
 	if err := n.changeTurn(ctx, name, func(t Turn) Turn { return t.failed(name, why) }); err != nil {

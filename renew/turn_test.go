@@ -151,9 +151,10 @@ func TestTurnIsKeptAfterAFailure(t *testing.T) {
 	n.pods[renew.Scheduler] = c
 	n.unit.Started = time.Now()
 	n.mu.Unlock()
-	n.SettleTurn(t, n.Look(t.Context(), renew.Wish{}))
+	look = n.Look(t.Context(), renew.Wish{})
+	n.SettleTurn(t, look)
 	if turns.turn.Holder != "" {
-		t.Errorf("the node was repaired, and holds the turn still: %+v", turns.turn)
+		t.Errorf("the node was repaired, and holds the turn still: %+v\n%+v\n%+v", turns.turn, look.Plan, look.Observation.Components)
 	}
 }
 
