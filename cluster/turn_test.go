@@ -53,7 +53,7 @@ func (s *etcdStore) MemberList(context.Context, *etcdserverpb.MemberListRequest)
 	return &etcdserverpb.MemberListResponse{Header: &etcdserverpb.ResponseHeader{MemberId: 1}, Members: s.members}, nil
 }
 
-func (s *etcdStore) Range(ctx context.Context, r *etcdserverpb.RangeRequest) (*etcdserverpb.RangeResponse, error) {
+func (s *etcdStore) Range(_ context.Context, r *etcdserverpb.RangeRequest) (*etcdserverpb.RangeResponse, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.leader == 0 {

@@ -211,7 +211,7 @@ func (r *run) anew(ctx context.Context, etcd bool) error {
 		// What has started since has read what is new; but an API server whose etcd is stopped
 		// would only keep that from leaving, and be of no use without it.
 		older := slices.ContainsFunc(proofs, func(p Proof) bool { return p.Component == name && p.Older })
-		if !c.Running || !older && !(name == APIServer && etcd) || usable(o, name) != nil || name == Etcd && !etcd || r.Policy.Restart.For(name) == RestartNever {
+		if !c.Running || !older && (name != APIServer || !etcd) || usable(o, name) != nil || name == Etcd && !etcd || r.Policy.Restart.For(name) == RestartNever {
 			continue
 		}
 		if err := r.stop(ctx, c); err != nil {

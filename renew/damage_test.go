@@ -300,7 +300,7 @@ func TestDamageRefused(t *testing.T) {
 	}{
 		"kubeadm makes nothing": {func(n *fakeNode) { n.instead("apiserver", "true") }, "there is no such file"},
 		"kubeadm refuses":       {func(n *fakeNode) { n.instead("apiserver", "echo no config >&2; exit 1") }, "no config"},
-		"a name is lacking":     {func(n *fakeNode) {}, "was not made for kubernetes.default, kubernetes.default.svc"},
+		"a name is lacking":     {func(*fakeNode) {}, "was not made for kubernetes.default, kubernetes.default.svc"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -26,7 +26,7 @@ type Finding struct {
 	Remedy string    `json:"remedy,omitempty"`
 }
 
-// Verdict on a node as a whole, by the worst of its findings.
+// Need is what a node as a whole needs, by the worst of its findings.
 type Need int
 
 const (

@@ -148,7 +148,7 @@ func bootstrapping(t *testing.T, cluster *fakeCluster) *fakeNode {
 }
 
 // nodeName is what pkitest calls the node.
-func nodeName(t *testing.T, n *fakeNode) string {
+func nodeName(n *fakeNode) string {
 	c, _ := n.ObserveDisk(time.Now()).Certificate("kubelet-client")
 	return strings.TrimPrefix(c.Leaf.Subject.CommonName, "system:node:")
 }
@@ -156,9 +156,9 @@ func nodeName(t *testing.T, n *fakeNode) string {
 func TestServingRequestIsApproved(t *testing.T) {
 	cluster := &fakeCluster{}
 	n := bootstrapping(t, cluster)
-	old := signing(t, nodeName(t, n), nil)
+	old := signing(t, nodeName(n), nil)
 	old.Name, old.Created = "older", time.Now().Add(-time.Hour)
-	cluster.list = []renew.SigningRequest{old, signing(t, nodeName(t, n), nil)}
+	cluster.list = []renew.SigningRequest{old, signing(t, nodeName(n), nil)}
 	look := n.Look(t.Context(), renew.Wish{})
 	if err := n.ApproveNow(t.Context(), look.Observation); err != nil {
 		t.Fatal(err)
@@ -187,7 +187,7 @@ func TestServingRequestIsLeft(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			cluster := &fakeCluster{}
 			n := bootstrapping(t, cluster)
-			cluster.list = []renew.SigningRequest{signing(t, nodeName(t, n), nil)}
+			cluster.list = []renew.SigningRequest{signing(t, nodeName(n), nil)}
 			change(n, cluster)
 			if err := n.ApproveNow(t.Context(), n.Look(t.Context(), renew.Wish{}).Observation); err != nil || len(cluster.approved) > 0 {
 				t.Errorf("approved %q, %v", cluster.approved, err)

@@ -34,7 +34,7 @@ func (f *fakeTurns) Read(context.Context) (renew.Turn, error) {
 	return turn, f.err
 }
 
-func (f *fakeTurns) Write(_ context.Context, next renew.Turn) (error, error) { //nolint:staticcheck // the interface's two
+func (f *fakeTurns) Write(_ context.Context, next renew.Turn) (error, error) {
 	if f.onWrite != nil {
 		f.onWrite()
 	}
