@@ -20,8 +20,8 @@ import (
 // etcdCertificates are those without which nobody can ask etcd.
 var etcdCertificates = []string{"etcd-server", "etcd-peer", "etcd-healthcheck-client"}
 
-// ranOut are the certificates of the plan without which the API server of this node
-// cannot work.
+// ranOut are the certificates of the plan that have run out, or are not there, and without
+// which the API server of this node cannot work.
 func ranOut(o Observation, p Plan) []string {
 	var out []string
 	for _, r := range p.Renew {
@@ -42,7 +42,7 @@ func afresh(o Observation, p Plan, policy Policy, api, etcd error, peers []strin
 	if len(out) == 0 || api == nil || !kubelet.Running || policy.Restart.For(Kubelet) == RestartNever {
 		return ""
 	}
-	why := fmt.Sprintf("%s ran out, and %s", strings.Join(out, ", "), api)
+	why := fmt.Sprintf("%s cannot be used, and %s", strings.Join(out, ", "), api)
 	switch {
 	case etcd != nil:
 		return why + "; nor can etcd be asked: there is nothing left here to protect"
