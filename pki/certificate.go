@@ -118,6 +118,12 @@ type Certificate struct {
 	// CAKeyHere says that the authority's key is on this node and matches it, so
 	// that the certificate can be renewed here.
 	CAKeyHere bool `json:"caKeyHere"`
+	// Signer is the SHA-256 of that certificate of its CA's which signed it; empty when it
+	// is none of them.
+	Signer string `json:"-"`
+	// Bundle are, in a CA's file, the certificates after the first: a rotation of the CA is
+	// under way. The first is what signs.
+	Bundle []Trusted `json:"bundle,omitempty"`
 	// Changed is when the file (or the file it points at) was last written.
 	Changed time.Time `json:"changed,omitzero"`
 	// Touched is when its inode last changed: by a write, but also by chmod, chown or a
@@ -132,6 +138,13 @@ type Certificate struct {
 
 	// Leaf is the parsed certificate; nil when missing or unreadable.
 	Leaf *x509.Certificate `json:"-"`
+}
+
+// Trusted is a further certificate of a CA's file.
+type Trusted struct {
+	Subject  string    `json:"subject"`
+	SHA256   string    `json:"sha256"`
+	NotAfter time.Time `json:"notAfter"`
 }
 
 // Remaining is the time from now until the certificate's end, negative when it

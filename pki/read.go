@@ -102,6 +102,9 @@ func (l Layout) readCA(s source, copies Layout, now time.Time) (Certificate, aut
 	// TryLoadCertFromDisk), so the first is what this is about.
 	c.describe(a.certificates[0])
 	c.Issued = c.NotBefore
+	for _, more := range a.certificates[1:] {
+		c.Bundle = append(c.Bundle, Trusted{more.Subject.String(), fingerprint(more), more.NotAfter})
+	}
 	if !c.Leaf.IsCA {
 		return c.invalid("is no CA certificate"), a
 	}
@@ -115,10 +118,10 @@ func (l Layout) readCA(s source, copies Layout, now time.Time) (Certificate, aut
 		c.KeyPath = s.key
 		public, err := publicKey(key)
 		if err != nil {
-			return c.invalid("its key %s %s", s.key, err), a
+			return c.invalid("its key %s %s: put it back from a backup, or remove the file if the CA is kept elsewhere", s.key, err), a
 		}
 		if !matches(a.certificates[0], public) {
-			return c.invalid("its key %s belongs to another certificate", s.key), a
+			return c.invalid("its key %s belongs to another certificate: put the key of %s there, from a backup", s.key, s.path), a
 		}
 		c.KeyMatches, a.keyHere = true, true
 		c.CAKeyHere = true
@@ -167,7 +170,11 @@ func (l Layout) readLeaf(s source, authorities map[string]authority, now time.Ti
 		c.Renewer = Restart
 	}
 	a, known := authorities[s.ca]
-	signed := signedBy(list, a.trusted)
+	signer := signerOf(list, a.trusted)
+	signed := signer != nil
+	if signed {
+		c.Signer = fingerprint(signer)
+	}
 	if s.foreign && !signed {
 		known, c.CA = false, ""
 	}
@@ -196,7 +203,11 @@ func (l Layout) readLeaf(s source, authorities map[string]authority, now time.Ti
 	}
 	if c.judgeTime(now) || s.renewer != Kubeadm {
 		if c.State == Expired && s.renewer == Kubeadm && !c.CAKeyHere {
-			c.Reason += fmt.Sprintf("; its CA key %s cannot be used here: renew it where the CA is kept", a.keyPath)
+			if c.Reason += "; its CA key " + a.keyPath; a.keyAbsent {
+				c.Reason += " is not on this node: renew it where the CA is kept"
+			} else {
+				c.Reason += " cannot be used: put that right first"
+			}
 		}
 		return c
 	}
@@ -205,7 +216,7 @@ func (l Layout) readLeaf(s source, authorities map[string]authority, now time.Ti
 		c.State = External
 		c.Reason = fmt.Sprintf("%s; its CA key %s is not on this node: renew it where the CA is kept", c.Reason, a.keyPath)
 	case !c.CAKeyHere:
-		c.Reason = fmt.Sprintf("%s; its CA %s cannot sign here", c.Reason, s.ca)
+		c.Reason = fmt.Sprintf("%s; its CA %s cannot sign here: its key %s cannot be used", c.Reason, s.ca, a.keyPath)
 	}
 	return c
 }
@@ -236,10 +247,9 @@ func (c Certificate) invalid(format string, args ...any) Certificate {
 
 // describe fills in what the certificate says of itself.
 func (c *Certificate) describe(leaf *x509.Certificate) {
-	sum := sha256.Sum256(leaf.Raw)
 	c.Leaf = leaf
 	c.Subject, c.Issuer = leaf.Subject.String(), leaf.Issuer.String()
-	c.Serial, c.SHA256 = leaf.SerialNumber.Text(16), hex.EncodeToString(sum[:])
+	c.Serial, c.SHA256 = leaf.SerialNumber.Text(16), fingerprint(leaf)
 	c.NotBefore, c.NotAfter = leaf.NotBefore, leaf.NotAfter
 	c.DNSNames, c.Emails = leaf.DNSNames, leaf.EmailAddresses
 	for _, uri := range leaf.URIs {
@@ -322,20 +332,26 @@ func matches(c *x509.Certificate, public crypto.PublicKey) bool {
 // certificates costs.
 const maxChain = 8
 
-// signedBy says whether the first certificate of a file was signed by a trusted one,
-// or by an intermediate of the same file that was. Time does not matter here: an
-// expired certificate is still signed. That of a CA does not either: it is the CA's
+// fingerprint is what tells certificates apart.
+func fingerprint(c *x509.Certificate) string {
+	sum := sha256.Sum256(c.Raw)
+	return hex.EncodeToString(sum[:])
+}
+
+// signerOf is the trusted certificate that signed the first one of a file, or an
+// intermediate of the same file that did; nil when none has. Time does not matter here:
+// an expired certificate is still signed. That of a CA does not either: it is the CA's
 // own state.
-func signedBy(file, trusted []*x509.Certificate) bool {
+func signerOf(file, trusted []*x509.Certificate) *x509.Certificate {
 	c, between := file[0], slices.Clone(file[1:min(len(file), maxChain)])
 	for {
 		signed := func(ca *x509.Certificate) bool { return signs(ca, c) }
-		if slices.ContainsFunc(trusted, signed) {
-			return true
+		if i := slices.IndexFunc(trusted, signed); i >= 0 {
+			return trusted[i]
 		}
 		next := slices.IndexFunc(between, signed)
 		if next < 0 {
-			return false
+			return nil
 		}
 		c = between[next]
 		between = slices.Delete(between, next, next+1)

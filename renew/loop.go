@@ -226,7 +226,7 @@ func (l *Loop) act(ctx context.Context, trigger string) time.Duration {
 func (l *Loop) say(seen Look, trigger string) {
 	plan, log := seen.Plan, l.Node.Log
 	for _, n := range plan.Notices {
-		l.notice(n.Text)
+		l.tell(n.Text, n.Severity)
 	}
 	for _, p := range seen.Observation.Problems {
 		l.notice(p.What + ": " + p.Err)
@@ -271,11 +271,13 @@ func (l *Loop) say(seen Look, trigger string) {
 }
 
 // notice says something that is wrong once, and again only after it was gone.
-func (l *Loop) notice(text string) {
+func (l *Loop) notice(text string) { l.tell(text, Warning) }
+
+func (l *Loop) tell(text string, severity Severity) {
 	if l.notices == nil {
 		l.notices = map[string]bool{}
 	}
-	key := withoutDigits(text)
+	key := string(severity) + withoutDigits(text)
 	if l.notices[key] {
 		return
 	}
@@ -283,7 +285,7 @@ func (l *Loop) notice(text string) {
 		clear(l.notices)
 	}
 	l.notices[key] = true
-	l.Node.Log.Warn("needs attention", event(EventNotice), zap.String("reason", text))
+	l.Node.Log.Log(severity.level(), "needs attention", event(EventNotice), zap.String("reason", text))
 }
 
 // withoutDigits is a text without the times in it, which move from look to look. The

@@ -72,6 +72,11 @@ func noticeOf(c pki.Certificate, d Decision) Notice {
 	switch {
 	case d.Renew, c.State == pki.Missing && c.Optional:
 		return Notice{}
+	case d.State == pki.External && !c.Watched && c.Kind != pki.CA && d.Alarm.Equal(c.NotAfter):
+		// It is due, and its reason says who renews it.
+		n.ID, n.Severity, n.Text = "renewal-impossible", Warning, fmt.Sprintf("%s is due and cannot be renewed here: %s (%s)", c.Name, d.Reason, where)
+		n.Remedy = "renew it where its CA " + cmp.Or(c.CA, "(another's)") + " is, and copy it to " + where
+		return n
 	case d.State == pki.Due:
 		n.Severity = Warning
 	case d.State != pki.Missing && d.State != pki.Invalid && d.State != pki.Expired:

@@ -116,6 +116,9 @@ func Decide(o Observation, policy Policy, wish Wish) Plan {
 		if d.Renew && repair == nil && fault.Cure == "" && !wish.wants(c.Name) {
 			d = restrained(o, policy, c, d)
 		}
+		if why := o.worthless(c.CA); d.Renew && why != "" && !slices.Contains(wish.Names, c.Name) {
+			d.Renew, d.At, d.Reason = false, time.Time{}, d.Reason+"; "+why
+		}
 		p.Decisions = append(p.Decisions, Decided{c.Name, c.Watched, d})
 		switch {
 		case d.Renew:
@@ -124,7 +127,7 @@ func Decide(o Observation, policy Policy, wish Wish) Plan {
 			p.Next, p.NextReason = d.At, c.Name+" becomes due"
 		case !d.Alarm.IsZero() && (p.Next.IsZero() || d.Alarm.Before(p.Next)):
 			p.Next, p.NextReason = d.Alarm, c.Name+" becomes due"
-			if d.State == pki.Due {
+			if d.Alarm.Equal(c.NotAfter) {
 				p.NextReason = c.Name + " expires"
 			}
 		}
@@ -163,6 +166,10 @@ func Decide(o Observation, policy Policy, wish Wish) Plan {
 		if reason == "" {
 			continue
 		}
+		if why := o.orphaned(name); why != "" {
+			p.notice(Notice{ID: "ca-unusable", About: name, Severity: Critical, Text: fmt.Sprintf("%s is not restarted (%s): %s", name, reason, why), Remedy: replaceCA})
+			continue
+		}
 		if until, why := o.held(policy.Retry, "restart "+name, unlimited); why != "" && len(p.Renew) == 0 && !wish.any() {
 			p.notice(Notice{ID: "restart-failed", About: name, Severity: Critical, At: until, Text: fmt.Sprintf("the restart of %s %s", name, why)})
 			if p.Next.IsZero() || until.Before(p.Next) {
@@ -175,6 +182,7 @@ func Decide(o Observation, policy Policy, wish Wish) Plan {
 	p.hold(o, proofs, policy, wish)
 	p.mendFirst()
 	p.Urgent = p.urgent(o, policy)
+	p.Notices = append(p.Notices, authorities(o)...)
 	decideCopies(o, policy, &p)
 	decideServing(o, policy, &p)
 	switch {
@@ -318,7 +326,10 @@ func missing(o Observation, p Plan) []string {
 		if h.Component == Kubelet || !here || c.State == pki.Missing || slices.Contains(names, h.Component) {
 			continue
 		}
-		if component, _ := o.Component(h.Component); !component.Running && !curable[h.Component] {
+		// One that is down because its CA has run out keeps nobody from being renewed whom no
+		// restart follows.
+		lost := len(p.Restart) == 0 && o.orphaned(h.Component) != ""
+		if component, _ := o.Component(h.Component); !component.Running && !curable[h.Component] && !lost {
 			names = append(names, h.Component)
 		}
 	}

@@ -65,7 +65,7 @@ type Decision struct {
 func (p Policy) Decide(c pki.Certificate, now time.Time) Decision {
 	d := Decision{State: c.State, Reason: c.Reason}
 	switch {
-	case c.Watched:
+	case c.Watched, c.Renewer == pki.Nobody && c.Kind != pki.CA, c.State == pki.External:
 		return p.alarm(c, d, now)
 	case c.Renewer == pki.Restart:
 		return p.decideOwn(c, d, now)
@@ -93,8 +93,6 @@ func (p Policy) Decide(c pki.Certificate, now time.Time) Decision {
 		d.At = time.Time{}
 	case c.State == pki.Expired:
 		d.Renew = true
-	case c.State == pki.External:
-		d.At = time.Time{}
 	case due && !c.CAKeyHere:
 		d.State, d.At = pki.Due, time.Time{}
 	case due:
@@ -107,18 +105,20 @@ func (p Policy) Decide(c pki.Certificate, now time.Time) Decision {
 	return d
 }
 
-// alarm is the decision about a certificate that is watched only: the same threshold
-// says when its owner is to hear of it.
+// alarm is the decision about a certificate that is watched only, or signed where its CA
+// is kept: the same threshold says when its owner is to hear of it.
 func (p Policy) alarm(c pki.Certificate, d Decision, now time.Time) Decision {
-	if c.State != pki.OK {
+	if c.State != pki.OK && c.State != pki.External {
 		return d
 	}
 	before, _ := p.before(c)
 	if d.Alarm = c.NotAfter.Add(-before); now.Before(d.Alarm) {
 		return d
 	}
-	d.State, d.Alarm = pki.Due, c.NotAfter
-	d.Reason = c.Reason + "; it is watched only: whoever made it renews it"
+	d.Alarm = c.NotAfter
+	if c.State == pki.OK { // external says already who renews it
+		d.State, d.Reason = pki.Due, c.Reason+"; it is watched only: whoever made it renews it"
+	}
 	return d
 }
 
