@@ -165,13 +165,13 @@ func TestStates(t *testing.T) {
 		}},
 		{"empty CA key: neither here nor external", empty(key("front-proxy-ca")),
 			map[string]want{
-				"front-proxy-ca":     {pki.Invalid, "its key /etc/kubernetes/pki/front-proxy-ca.key is empty"},
+				"front-proxy-ca":     {pki.Invalid, "its key /etc/kubernetes/pki/front-proxy-ca.key is empty: put it back from a backup, or remove the file if the CA is kept elsewhere"},
 				"front-proxy-client": {pki.OK, "its CA front-proxy-ca cannot sign here"},
 			}},
 		{"key of another CA", func(t *testing.T, n *pkitest.Node) { copyFile(t, n.Key("ca"), n.Key("front-proxy-ca")) },
 			map[string]want{
-				"front-proxy-ca":     {pki.Invalid, "belongs to another certificate"},
-				"front-proxy-client": {pki.OK, "cannot sign here"},
+				"front-proxy-ca":     {pki.Invalid, "belongs to another certificate: put the key of /etc/kubernetes/pki/front-proxy-ca.crt there"},
+				"front-proxy-client": {pki.OK, "cannot sign here: its key /etc/kubernetes/pki/front-proxy-ca.key cannot be used"},
 			}},
 		{"a CA bundle during a rotation", func(t *testing.T, n *pkitest.Node) {
 			old, err := os.ReadFile(n.Certificate("front-proxy-ca"))
@@ -413,4 +413,38 @@ func must(t *testing.T, file string) []byte {
 		t.Fatal(err)
 	}
 	return content
+}
+
+// While a CA is being replaced it is known which of its file's certificates signed what.
+func TestSignerDuringARotation(t *testing.T) {
+	n := pkitest.New(t, now)
+	old, err := os.ReadFile(n.Certificate("ca"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.CA("ca", now.Add(-day), now.Add(10*365*day))
+	n.Issue("scheduler.conf", now.Add(-day), now.Add(365*day))
+	fresh, err := os.ReadFile(n.Certificate("ca"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.Write("/etc/kubernetes/pki/ca.crt", string(fresh)+string(old))
+	layout, _ := pki.Locate(pki.Options{Root: n.Root})
+	found := map[string]pki.Certificate{}
+	for _, c := range layout.Read(now) {
+		found[c.Name] = c
+	}
+	ca := found["ca"]
+	if len(ca.Bundle) != 1 || ca.Bundle[0].SHA256 == ca.SHA256 || ca.Bundle[0].NotAfter.IsZero() || ca.State != pki.OK {
+		t.Fatalf("%+v", ca)
+	}
+	if got := found["scheduler.conf"].Signer; got != ca.SHA256 {
+		t.Errorf("scheduler.conf was signed by %s, want the first", got)
+	}
+	if got := found["apiserver"].Signer; got != ca.Bundle[0].SHA256 {
+		t.Errorf("apiserver was signed by %s, want the second", got)
+	}
+	if found["front-proxy-client"].Signer != found["front-proxy-ca"].SHA256 {
+		t.Error("front-proxy-client was signed by its CA")
+	}
 }

@@ -70,6 +70,26 @@ func rotation(o Observation, ca pki.Certificate) string {
 	return text
 }
 
+// outlive says of what is to be renewed that the new certificate would end with its CA, or
+// after it where kubeadm cannot be told otherwise.
+func (p *Plan) outlive(o Observation, c clusterConfig) {
+	for i, r := range p.Renew {
+		leaf, _ := o.Certificate(r.Certificate)
+		ca, _ := o.Certificate(leaf.CA)
+		if ca.Leaf == nil || c.Validity <= ca.Remaining(o.At) || ca.Remaining(o.At) <= 0 {
+			continue
+		}
+		end := ca.NotAfter.UTC().Format(pki.TimeLayout)
+		if c.Caps {
+			p.Renew[i].Reason += fmt.Sprintf("; the new one ends with its CA %s, %s", ca.Name, end)
+			continue
+		}
+		p.notice(Notice{ID: "ca-ends", Severity: Warning, About: ca.Name, Remedy: replaceCA,
+			Text: fmt.Sprintf("the CA %s (%s) ends in %s, %s, and everything that it has signed with it: the new %s will say that it is valid for longer, because a cluster configuration before v1beta4 cannot set the validity",
+				ca.Name, ca.Path, pki.Span(ca.Remaining(o.At)), end, r.Certificate)})
+	}
+}
+
 // worthless says why nothing that a CA has signed, or would sign, is of use to those who
 // verify it: it has run out, or is not there to be read. It is empty where only its key is
 // missing or wrong.

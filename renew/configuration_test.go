@@ -3,6 +3,7 @@ package renew
 import (
 	"crypto/x509"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -70,5 +71,31 @@ func TestConfigurationAlgorithm(t *testing.T) {
 		if c, err := n.configuration(); err != nil || c.Algorithm != want {
 			t.Errorf("%s: %s, %v; want %s", content, c.Algorithm, err, want)
 		}
+	}
+}
+
+// A leaf that will end with its CA, or be said to outlive it, is announced.
+func TestLeafThatWouldOutliveItsCA(t *testing.T) {
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	for _, tt := range []struct {
+		name           string
+		left           time.Duration // of the CA
+		caps           bool
+		reason, notice string
+	}{
+		{"a CA of years", 3 * 365 * day, true, "due", ""},
+		{"kubeadm is told", 100 * day, true, "due; the new one ends with its CA ca, 2026-06-09 12:00:00 UTC", ""},
+		{"kubeadm cannot be told", 100 * day, false, "due", "ends in 100d, 2026-06-09 12:00:00 UTC, and everything that it has signed with it: the new apiserver will say that it is valid for longer"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			o := Observation{At: now, Certificates: []pki.Certificate{{Name: "apiserver", CA: "ca"},
+				{Name: "ca", Kind: pki.CA, Leaf: &x509.Certificate{}, NotAfter: now.Add(tt.left)}}}
+			p := Plan{Renew: []Renewal{{Certificate: "apiserver", Reason: "due"}}}
+			p.outlive(o, clusterConfig{Validity: 365 * day, Caps: tt.caps})
+			notices := p.Notices.String()
+			if p.Renew[0].Reason != tt.reason || (notices == "") != (tt.notice == "") || !strings.Contains(notices, tt.notice) {
+				t.Errorf("%q, %q; want %q, %q", p.Renew[0].Reason, notices, tt.reason, tt.notice)
+			}
+		})
 	}
 }

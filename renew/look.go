@@ -55,6 +55,8 @@ func (n *Node) gate(ctx context.Context, o Observation, p *Plan) {
 		} else if err := n.secureConfiguration(ctx, version); err != nil {
 			p.close("cluster-configuration", err,
 				"kubeadm would fall back to its own defaults: make the API server reachable once, or put the cluster's ClusterConfiguration into "+n.State.path(configurationFile))
+		} else if c, err := n.configuration(); err == nil {
+			p.outlive(o, c)
 		}
 	}
 	if len(p.Renew) > 0 {
