@@ -185,6 +185,13 @@ var strangeNodes = []strangeNode{
 			c.State, c.Leaf, c.Reason = pki.Invalid, nil, "it cannot be parsed"
 			certificateOf(e, "ca").CAKeyHere = false
 		}},
+	{"the CA ends in a month", "ca-ends", "ca", renew.Critical, renew.Operator, func(e *renew.Examination) {
+		endsIn(certificateOf(e, "ca"), 29*24*time.Hour)
+		certificateOf(e, "ca").Leaf = &x509.Certificate{}
+	}},
+	{"the CA is being replaced", "ca-replaced", "ca", renew.Info, renew.Nothing, func(e *renew.Examination) {
+		certificateOf(e, "ca").Leaf, certificateOf(e, "ca").Bundle = &x509.Certificate{}, []pki.Trusted{{Subject: "CN=old"}}
+	}},
 	{"the CA has expired", "ca-unusable", "ca", renew.Critical, renew.Operator, func(e *renew.Examination) { endsIn(certificateOf(e, "ca"), -time.Hour) }},
 	{"the kubelet's own has expired", "kubelet-client-unusable", "kubelet-client", renew.Critical, renew.Operator,
 		func(e *renew.Examination) { endsIn(certificateOf(e, "kubelet-client"), -time.Hour) }},
