@@ -116,9 +116,15 @@ func (r *run) startAfresh(ctx context.Context, o Observation, restarts []string)
 		return nil, restarts, nil
 	}
 	if r.healthyNow(ctx, APIServer) == nil {
-		r.log.Info("the API server has become healthy by itself: nothing is started afresh")
-		r.plan.Afresh = ""
-		return nil, restarts, nil
+		// With what is new etcd can be asked again. If it has to be restarted, and nobody
+		// shares it, the API server that has just come up would only hang without it.
+		peers, _, err := r.Etcd.Peers(ctx)
+		r.plan.Alone = err == nil && len(peers) == 0
+		if !r.plan.Alone || !slices.Contains(restarts, Etcd) {
+			r.log.Info("the API server has become healthy by itself: nothing is started afresh")
+			r.plan.Afresh = ""
+			return nil, restarts, nil
+		}
 	}
 	if err := r.kubeletCanStart(); err != nil {
 		return nil, nil, err

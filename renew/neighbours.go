@@ -156,7 +156,7 @@ func (n Neighbours) upgrading() (closed []Gate) {
 // the API server cannot be asked, because no renewal may depend on it, nor for what is
 // urgent. With other gates closed already nobody is asked.
 func (n *Node) gateNeighbours(ctx context.Context, o Observation, p *Plan) {
-	if n.Neighbours == nil || !o.ControlPlane || len(p.Restart) == 0 || len(p.Blocked) > 0 || p.Mends() {
+	if n.Neighbours == nil || !o.ControlPlane || len(p.Restart) == 0 || len(p.Blocked) > 0 || p.Mends() || p.Afresh != "" {
 		return
 	}
 	seen, err := n.Neighbours.Neighbours(ctx)

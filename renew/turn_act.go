@@ -59,7 +59,11 @@ func (n *Node) needsTurn(o Observation, p Plan) bool {
 func (n *Node) turn(ctx context.Context, o Observation, p Plan) (Turn, TurnDecision) {
 	n.alive()
 	f := turnFacts{Node: o.node(), Urgent: p.Urgent, Down: revives(o, p, Etcd) || p.blinded(o)}
-	f.Turn, f.Err = n.Turns.Read(ctx)
+	if f.Down {
+		f.Err = errors.New("it is not asked") // and would let everything else wait
+	} else {
+		f.Turn, f.Err = n.Turns.Read(ctx)
+	}
 	if f.Err == nil && f.Turn.Holder != "" && f.Turn.Holder != f.Node {
 		f.Holder = n.Turns.Holder(ctx, f.Turn.Holder)
 	}
