@@ -32,7 +32,7 @@ build: ## Build bin/kubecertd
 
 test: deps lint package ## Everything: lint, packages, unit tests under the race detector, and the stories on real control planes
 	$(call phase,unit tests)
-	go test -short $(RACE) ./...
+	go test -short $(RACE) -timeout 30m ./...
 	go test -tags failpoints -run Failpoint ./renew
 	$(call phase,the parts of the lab)
 	go run ./test/lab parts
@@ -40,7 +40,7 @@ test: deps lint package ## Everything: lint, packages, unit tests under the race
 	go test -timeout 60m -count=1 -p 1 -v ./...
 
 unit: ## The quick inner loop: the tests that need no lab and no container runtime
-	go test -short ./...
+	go test -short -timeout 30m ./...
 
 lint: ## golangci-lint (with gofmt, go vet and the import directions) and shellcheck
 	$(call phase,lint)
@@ -61,9 +61,9 @@ bench: deps deb ## Measure against what kubecertd replaces; writes docs/benchmar
 	go run ./test/bench -deb 'dist/*_$(ARCH).deb' -write docs/benchmarks.md
 
 soak: deps ## Unit tests twenty times under the race detector, every power cut, and the whole fault matrix
-	go test -race -short -count=20 -timeout 60m ./...
-	KUBECERTD_SOAK=1 go test -timeout 120m -count=1 -v -run PowerCut ./renew ./test/crash
-	KUBECERTD_SOAK=1 go test -timeout 120m -count=1 -v ./test/faults
+	go test -race -short -count=20 -timeout 180m ./...
+	KUBECERTD_SOAK=1 go test -timeout 120m -count=1 -v -run "PowerCut|Year|TurnModel" ./renew ./test/crash
+	KUBECERTD_SOAK=1 go test -timeout 240m -count=1 -p 1 -v ./test/faults ./test/e2e
 
 package: bin/linux_amd64/kubecertd bin/linux_arm64/kubecertd ## Make dist/*.deb and dist/*.rpm for amd64 and arm64
 	$(call phase,packages)

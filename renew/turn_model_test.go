@@ -407,6 +407,9 @@ func (m model) healthyOrGone(s modelState) bool {
 func TestTurnModel(t *testing.T) {
 	t.Parallel()
 	limits := map[int]int8{2: 3, 3: 1}
+	if testing.Short() {
+		limits[2] = 2
+	}
 	if os.Getenv("KUBECERTD_SOAK") != "" {
 		limits = map[int]int8{2: 4, 3: 3} // millions of states
 	}

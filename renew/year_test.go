@@ -186,6 +186,9 @@ func (f *fleet) most(within time.Duration) int {
 // with runs that fail, are renewed over a day each time; a cluster within minutes; and
 // nothing expires.
 func TestYearOfAFleet(t *testing.T) {
+	if testing.Short() {
+		t.Skip("two years of a thousand clusters take a minute; make test has it")
+	}
 	const clusters, nodes = 1000, 3
 	years := 2
 	if os.Getenv("KUBECERTD_SOAK") != "" {
