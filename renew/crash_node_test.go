@@ -106,6 +106,11 @@ func (c *crash) node(t *testing.T, dir string, rebooted bool) *fakeNode {
 	files.Root = filepath.Join(dir, "root")
 	n := &fakeNode{Node: &inner, t: t, files: &files, dir: made.dir, pods: maps.Clone(made.pods), unit: made.unit,
 		dead: map[string]bool{}, sick: map[string]bool{}, kubeletHealthy: made.kubeletHealthy}
+	inner.Clocks = func() (renew.Clocks, error) {
+		clocks, err := made.Clocks()
+		clocks.Up += n.passed - made.passed
+		return clocks, err
+	}
 	inner.Locate = func() (pki.Layout, []error) { return pki.Locate(pki.Options{Root: files.Root}) }
 	inner.Containers, inner.Kubelet, inner.Health, inner.Etcd, inner.Cluster = pods{n}, unit{n}, n, n, n
 	inner.State = renew.State{Dir: filepath.Join(dir, "state")}

@@ -87,7 +87,7 @@ func (c *crash) repairs(t *testing.T, s disk.State, dir string, damaged []string
 			return fmt.Errorf("/%s was not damaged, and has changed", path)
 		}
 	}
-	n.Now = func() time.Time { return time.Now().Add(pkitest.Day / 4) }
+	n.later(pkitest.Day / 4)
 	if _, _, err := n.Act(context.WithoutCancel(t.Context()), renew.Wish{}, "start"); err != nil {
 		return fmt.Errorf("the next run: %w", err)
 	}

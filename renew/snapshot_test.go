@@ -44,11 +44,11 @@ func TestSnapshot(t *testing.T) {
 		t.Fatal(err)
 	}
 	var snapshot renew.Snapshot
-	if err := json.Unmarshal(manifest, &snapshot); err != nil || len(snapshot.Files) != len(before)+5 {
-		t.Fatalf("manifest of %d files, %v; want %d, the CAs, and what the kubelet starts with", len(snapshot.Files), err, len(before))
+	if err := json.Unmarshal(manifest, &snapshot); err != nil || len(snapshot.Files) != len(before)+3 {
+		t.Fatalf("manifest of %d files, %v; want %d and the CAs", len(snapshot.Files), err, len(before))
 	}
 	for _, c := range snapshot.Files {
-		if strings.HasSuffix(c.Path, "ca.crt") || c.Certificate == "kubelet-client" {
+		if strings.HasSuffix(c.Path, "ca.crt") {
 			continue
 		}
 		got, err := os.ReadFile(filepath.Join(dir, c.Path))

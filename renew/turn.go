@@ -171,8 +171,8 @@ type turnFacts struct {
 	// Holder is what is seen of another node that holds it.
 	Holder HolderFacts
 	Urgent string // why this node waits for nobody
-	// Down says that etcd of this node does not work because of what the plan puts right,
-	// so that it cannot be asked, and nobody relies on it.
+	// Down says that etcd of this node cannot be asked because of what the plan puts right,
+	// or because its CA has run out, and that nobody can rely on it as it is.
 	Down bool
 	// Leads says that a component to be restarted leads, and that this node has not yet
 	// left the turn to those whose components do not.
@@ -213,7 +213,7 @@ func decideTurn(f turnFacts) TurnDecision {
 	case f.Err != nil && f.Urgent != "" && errors.Is(f.Err, ErrNoQuorum):
 		return TurnDecision{Verdict: TurnWithout, Reason: "etcd has no quorum, so that there is no availability to protect; " + f.Urgent}
 	case f.Err != nil && f.Down:
-		return TurnDecision{Verdict: TurnWithout, Reason: fmt.Sprintf("etcd of this node cannot say whose turn it is (%v), and that is what is put right", f.Err)}
+		return TurnDecision{Verdict: TurnWithout, Reason: fmt.Sprintf("etcd of this node cannot say whose turn it is (%v), and nobody relies on it as it is", f.Err)}
 	case f.Err != nil && f.Urgent != "":
 		return TurnDecision{Verdict: TurnWithout, Reason: fmt.Sprintf("nobody can be asked whose turn it is (%v), and it can wait no longer: %s", f.Err, f.Urgent)}
 	case f.Err != nil:

@@ -58,7 +58,7 @@ func (n *Node) needsTurn(o Observation, p Plan) bool {
 // turn reads the turn and decides.
 func (n *Node) turn(ctx context.Context, o Observation, p Plan) (Turn, TurnDecision) {
 	n.alive()
-	f := turnFacts{Node: o.node(), Urgent: p.Urgent, Down: revives(o, p, Etcd) || p.blinded(o)}
+	f := turnFacts{Node: o.node(), Urgent: p.Urgent, Down: revives(o, p, Etcd) || p.blinded(o) || o.worthless("etcd-ca") != ""}
 	if f.Down {
 		f.Err = errors.New("it is not asked") // and would let everything else wait
 	} else {
