@@ -3,6 +3,7 @@
 package e2e_test
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/x509"
@@ -89,7 +90,8 @@ func (n *node) silence(t *testing.T) (thaw func()) {
 		t.Fatal(err)
 	}
 	thaw = func() {
-		if err := n.Thaw(t.Context(), pid); err != nil {
+		// Also while the test is cleaned up.
+		if err := n.Thaw(context.WithoutCancel(t.Context()), pid); err != nil {
 			t.Error(err)
 		}
 	}
