@@ -26,6 +26,7 @@ const customDir = "/etc/kubernetes/certificates"
 // the cluster is configured: in its own directory, with keys of its algorithm, for as long
 // as it says. With what was remembered of that, and with what the node itself tells.
 func TestTheConfigurationIsKept(t *testing.T) {
+	onlySoaked(t)
 	n := prepare(t, story.LabOf(t, controlplane.Options{Name: "e2e-custom", CertificatesDir: customDir, Algorithm: "ECDSA-P256", Validity: 24 * time.Hour}).Nodes[0])
 	// What the new ones look like is asked; they would not be loaded without the API.
 	n.Configure(t, "renew: {before: 8h}\nrestart: {policy: never}\n")

@@ -15,6 +15,14 @@ var builder = &story.Builder{Tags: "grpcnotrace"}
 
 func TestMain(m *testing.M) { os.Exit(story.Main(m, builder, shifted.Remove)) }
 
+// onlySoaked skips what takes minutes and whose like is told by others; make soak has it.
+func onlySoaked(t *testing.T) {
+	t.Helper()
+	if os.Getenv("KUBECERTD_SOAK") == "" {
+		t.Skip("only with KUBECERTD_SOAK=1 (make soak)")
+	}
+}
+
 // node is a node of a lab in the hands of one story.
 type node struct{ *story.Node }
 

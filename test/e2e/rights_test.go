@@ -78,7 +78,8 @@ func TestLeastRights(t *testing.T) {
 		return nil
 	})
 	story.Eventually(t, 20*time.Second, n.Settled)
-	if released := story.Values(n.Events(t, renew.EventLeaseReleased), "COMPONENT"); len(released) != 2 {
+	// One of the two may have left by itself while the API was away, and not lead again yet.
+	if released := story.Values(n.Events(t, renew.EventLeaseReleased), "COMPONENT"); len(released) == 0 {
 		t.Errorf("leaderships given up: %v", released)
 	}
 	if _, err := n.Try("test", "-s", remembered); err != nil {
@@ -98,7 +99,7 @@ func TestLeastRights(t *testing.T) {
 		n.Began = time.Now()
 		n.Start(t)
 		n.AwaitDone(t, 2*time.Minute)
-		if err := story.Contains(story.Said(n.Events(t, "")), "refused the credentials of "+own, "is not waited for", "could not be released"); err != nil {
+		if err := story.Contains(story.Said(n.Events(t, "")), "refused the credentials of "+own, "is not waited for", "whether the component leads is not known"); err != nil {
 			t.Error(err)
 		}
 		story.Eventually(t, 20*time.Second, n.Settled)

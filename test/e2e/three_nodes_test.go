@@ -22,7 +22,9 @@ func TestThreeNodes(t *testing.T) {
 	}
 	t.Run("auto", func(t *testing.T) { allAtOnce(t, nodes) })
 	// One after the other: with always, etcd is among what goes.
+	// TestTurns has it with the daemons together.
 	t.Run("always", func(t *testing.T) {
+		onlySoaked(t)
 		for i, n := range nodes {
 			peer := nodes[(i+1)%len(nodes)]
 			n.Began = time.Now()

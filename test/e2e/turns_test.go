@@ -28,7 +28,10 @@ func TestTurns(t *testing.T) {
 			_, _ = n.Try("kubecertd", "lock", "release", "--force")
 		}
 	})
-	t.Run("auto", func(t *testing.T) { inTurn(t, nodes, "auto") })
+	t.Run("auto", func(t *testing.T) {
+		onlySoaked(t) // TestThreeNodes has it with clients
+		inTurn(t, nodes, "auto")
+	})
 	t.Run("always", func(t *testing.T) { inTurn(t, nodes, "always") })
 	t.Run("a failed run keeps the turn", func(t *testing.T) { keptTurn(t, nodes) })
 	if os.Getenv("KUBECERTD_SOAK") == "" {
