@@ -193,16 +193,20 @@ func TestLoopWoken(t *testing.T) {
 	})
 }
 
-// remembering is a cluster that notes when it is asked for its configuration.
+// remembering is a cluster that notes when it is asked for its configuration, and is away
+// after some time.
 type remembering struct {
 	start time.Time
 	at    *[]time.Duration
-	err   *error
+	away  time.Duration
 }
 
 func (a remembering) Configuration(context.Context) ([]byte, error) {
 	*a.at = append(*a.at, time.Since(a.start))
-	return []byte("kind: ClusterConfiguration\nkubernetesVersion: v1.36.3\n"), *a.err
+	if time.Since(a.start) > a.away {
+		return nil, errors.New("away")
+	}
+	return []byte("kind: ClusterConfiguration\nkubernetesVersion: v1.36.3\n"), nil
 }
 
 // The cluster is asked for its configuration at the start and when something has changed,
@@ -212,17 +216,14 @@ func TestLoopRemembers(t *testing.T) {
 		files := pkitest.New(t, time.Now())
 		wake := make(chan string)
 		var at []time.Duration
-		var away error
 		loop(t, &manager{}, func(l *renew.Loop) {
 			l.Node.Locate = func() (pki.Layout, []error) { return pki.Locate(pki.Options{Root: files.Root}) }
-			l.Node.Cluster = remembering{time.Now(), &at, &away}
+			l.Node.Cluster = remembering{time.Now(), &at, 12*time.Hour + 30*time.Minute}
 			l.Interval, l.Wake = time.Hour, wake
 		}, func() {
 			time.Sleep(7*time.Hour + 30*time.Minute)
 			wake <- "kube-apiserver.yaml changed"
-			time.Sleep(5 * time.Hour)
-			away = errors.New("away")
-			time.Sleep(3 * time.Hour)
+			time.Sleep(8 * time.Hour)
 		})
 		want := []time.Duration{0, 6 * time.Hour, 7*time.Hour + 30*time.Minute, 13*time.Hour + 30*time.Minute, 14*time.Hour + 30*time.Minute, 15*time.Hour + 30*time.Minute}
 		if diff := cmp.Diff(want[:len(at)], at); diff != "" || len(at) < 5 {

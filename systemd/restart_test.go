@@ -83,6 +83,8 @@ func TestRestartFailed(t *testing.T) {
 	if err := m.Restart(t.Context(), kubelet); err == nil || !strings.Contains(err.Error(), "still the invocation") {
 		t.Errorf("again: %v", err)
 	}
+	fake.mu.Lock()
+	defer fake.mu.Unlock()
 	if diff := cmp.Diff([]string{kubelet}, fake.reset); diff != "" {
 		t.Errorf("forgotten (-want +got):\n%s", diff)
 	}
