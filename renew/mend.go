@@ -131,7 +131,8 @@ func (r *run) give(layout pki.Layout, rotating string, c credential) error {
 	}
 	content := slices.Concat([]byte(pki.GivenMark+" in run "+r.id+". It rotates it by itself.\n"), certificate, key)
 	dir := layout.Resolve(path.Dir(rotating))
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	// On disk before anything names a file in it.
+	if err := errors.Join(os.MkdirAll(dir, 0o755), syncDir(filepath.Dir(dir))); err != nil {
 		return err
 	}
 	if err := unix.Access(dir, unix.W_OK); err != nil {

@@ -76,7 +76,7 @@ func (f Copied) writeTo(layout pki.Layout, content []byte, loaded bool) error {
 		if err := os.Remove(target); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		return syncDir(filepath.Dir(target))
+		return syncGone(target)
 	}
 	if err := clearDirectory(target); err != nil {
 		return err

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -213,7 +212,7 @@ func (r *run) keep(layout pki.Layout, certificate string) error {
 	for _, f := range r.snapshot.of(certificate) {
 		file := layout.Resolve(f.Path)
 		if f.Absent {
-			failed = append(failed, syncDir(filepath.Dir(file)))
+			failed = append(failed, syncGone(file))
 			continue
 		}
 		failed = append(failed, r.keepOwner(file, f), syncFile(file))

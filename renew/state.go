@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -110,6 +111,15 @@ func (s State) write(name string, content []byte) (err error) {
 		err = syncDir(dir) // which may be new in the one above
 	}
 	return errors.Join(err, syncDir(s.Dir))
+}
+
+// syncGone makes it durable that a file is not there. Where there is no such directory
+// either, it is.
+func syncGone(name string) error {
+	if err := syncDir(filepath.Dir(name)); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 func syncDir(dir string) error {

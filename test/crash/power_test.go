@@ -3,11 +3,13 @@
 package crash_test
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -168,6 +170,31 @@ func initialize(t *testing.T, program, dir string) {
 			t.Fatalf("kubeadm init phase %s: %v: %s", phase, err, out)
 		}
 	}
+	finalize(t, filepath.Join(dir, "root"))
+}
+
+// finalize has the kubelet's kubeconfig name the file that the kubelet rotates, as
+// `kubeadm init` does in the end (kubeadm: cmd/phases/init/kubeletfinalize.go).
+func finalize(t *testing.T, root string) {
+	t.Helper()
+	const pem = "/var/lib/kubelet/pki/kubelet-client-current.pem"
+	conf := filepath.Join(root, "etc/kubernetes/kubelet.conf")
+	content, err := os.ReadFile(conf)
+	must(t, err)
+	var pair []byte
+	for _, kind := range []string{"certificate", "key"} {
+		embedded := regexp.MustCompile("client-" + kind + "-data: (.*)")
+		found := embedded.FindSubmatch(content)
+		if found == nil {
+			t.Fatalf("%s has no client %s", conf, kind)
+		}
+		part, err := base64.StdEncoding.DecodeString(string(found[1]))
+		must(t, err)
+		pair = append(pair, part...)
+		content = embedded.ReplaceAll(content, []byte("client-"+kind+": "+pem))
+	}
+	must(t, os.MkdirAll(filepath.Join(root, filepath.Dir(pem)), 0o755), os.WriteFile(filepath.Join(root, pem), pair, 0o600),
+		os.WriteFile(conf, content, 0o600))
 }
 
 // workspace is a directory in memory, if there is one.
