@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -177,4 +178,31 @@ func sources(t *testing.T) []source {
 		t.Fatalf("found only %d Go files", len(all))
 	}
 	return all
+}
+
+// What -short leaves out of the unit tests is run by make test all the same: the list in
+// the Makefile knows every test of a file that asks for it.
+func TestLongTestsAreRun(t *testing.T) {
+	makefile, err := os.ReadFile("Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := regexp.MustCompile(`(?m)^LONG := (.*)$`).FindSubmatch(makefile)
+	if list == nil {
+		t.Fatal("the Makefile has no LONG")
+	}
+	long, found := regexp.MustCompile(string(list[1])), 0
+	for _, s := range sources(t) {
+		if !s.test || s.room != "renew" || !strings.Contains(s.text, "testing.Short()") {
+			continue
+		}
+		for _, f := range regexp.MustCompile(`(?m)^func (Test\w+)`).FindAllStringSubmatch(s.text, -1) {
+			if found++; !long.MatchString(f[1]) {
+				t.Errorf("%s: %s is not in LONG of the Makefile, or belongs into another file", s.path, f[1])
+			}
+		}
+	}
+	if found == 0 {
+		t.Error("no such test was found")
+	}
 }
