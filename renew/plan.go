@@ -15,6 +15,10 @@ type Plan struct {
 	At      time.Time `json:"at"`
 	Renew   []Renewal `json:"renew"`
 	Restart []Restart `json:"restart"`
+	// Down are the components that do not run and hold what is to be renewed: they start
+	// with what is new. One that comes up before that has read what is old, and is
+	// restarted with the rest.
+	Down []string `json:"down,omitempty"`
 	// Copies are the copies of admin.conf to be refreshed.
 	Copies []Refresh `json:"copies,omitempty"`
 	// Blocked are the gates that are closed. While there is one, nothing of the
@@ -181,6 +185,7 @@ func Decide(o Observation, policy Policy, wish Wish) Plan {
 	}
 	p.hold(o, proofs, policy, wish)
 	p.mendFirst()
+	p.Down = down(o, p)
 	p.Urgent = p.urgent(o, policy)
 	p.Notices = append(p.Notices, authorities(o)...)
 	decideCopies(o, policy, &p)
@@ -306,6 +311,14 @@ func signs(o Observation, p Plan, ca string) bool {
 	return slices.ContainsFunc(p.Renew, func(r Renewal) bool {
 		c, _ := o.Certificate(r.Certificate)
 		return c.CA == ca
+	})
+}
+
+// down names the components that do not run and hold what is to be renewed.
+func down(o Observation, p Plan) []string {
+	return slices.DeleteFunc(order(o.Others), func(name string) bool {
+		c, _ := o.Component(name)
+		return c.Running || !slices.ContainsFunc(p.Renew, func(r Renewal) bool { return o.holds(name, r.Certificate) })
 	})
 }
 

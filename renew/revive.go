@@ -13,7 +13,7 @@ import (
 // again. The kubelet starts them by itself, after up to five minutes: restarted, it has
 // forgotten for how long it meant to wait, and starts them at once.
 func (r *run) revive(ctx context.Context) error {
-	down := r.down(r.observe(ctx, r.Now()))
+	down := r.left(r.observe(ctx, r.Now()))
 	if len(down) == 0 {
 		return nil
 	}
@@ -42,9 +42,9 @@ func (r *run) revive(ctx context.Context) error {
 	return nil
 }
 
-// down are the components of this node that hold what this run has renewed or repaired
+// left are the components of this node that hold what this run has renewed or repaired
 // and do not run.
-func (r *run) down(o Observation) []string {
+func (r *run) left(o Observation) []string {
 	var list []string
 	for _, name := range Order {
 		c, here := o.Component(name)

@@ -157,7 +157,12 @@ func (r *run) carry(ctx context.Context, change func(*run) (failures, stop error
 	for _, name := range order(o.Others) {
 		// What became stale only now, by somebody else's doing, is for the next look: its
 		// gates were not asked for.
-		if !r.plan.restarts(name) || needed(o, proofs, name, r.Policy) == "" && (name != Kubelet || !r.mended()) {
+		reason := needed(o, proofs, name, r.Policy)
+		switch {
+		case r.plan.restarts(name) && (reason != "" || name == Kubelet && r.mended()):
+		case slices.Contains(r.plan.Down, name) && reason != "":
+			r.plan.Restart = append(r.plan.Restart, Restart{name, reason})
+		default:
 			continue
 		}
 		if err := usable(o, name); err != nil {
