@@ -12,7 +12,7 @@ import (
 )
 
 // silent is the longest that one step may take without a sign of life: systemd
-// restarts a daemon that gives none for WatchdogSec, three minutes.
+// restarts a daemon that gives none for WatchdogSec, ten minutes.
 const silent = 2 * time.Minute
 
 // Validate checks the values against each other and against what can work at all.

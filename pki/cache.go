@@ -20,6 +20,7 @@ type Cache struct {
 	mu        sync.Mutex
 	files     map[string]remembered
 	manifests map[string]parsed // by name of the file
+	kubelet   parsedKubelet
 	// read counts the files that were read, and not remembered.
 	read int
 	// now is the clock by which the kernel dates files, and no other.
@@ -130,6 +131,29 @@ func (c *Cache) manifest(name string, content []byte) (Manifest, error) {
 	}
 	c.manifests[name] = parsed{string(content), m}
 	return m, nil
+}
+
+// parsedKubelet is the kubelet's configuration and the content that it was parsed from.
+type parsedKubelet struct {
+	content string
+	config  kubeletConfig
+}
+
+// kubeletConfig is what parseKubeletConfig says; it is read as often as the manifests.
+func (c *Cache) kubeletConfig(content []byte) (kubeletConfig, error) {
+	if c == nil {
+		return parseKubeletConfig(content)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.kubelet.content == string(content) {
+		return c.kubelet.config, nil
+	}
+	config, err := parseKubeletConfig(content)
+	if err == nil {
+		c.kubelet = parsedKubelet{string(content), config}
+	}
+	return config, err
 }
 
 // forget drops what was not asked for since it was last called: files that are gone, or

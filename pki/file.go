@@ -38,13 +38,16 @@ func ReadFile(name string) (content []byte, info fs.FileInfo, err error) {
 	if !info.Mode().IsRegular() {
 		return nil, nil, fmt.Errorf("%w (%s)", errNoFile, info.Mode().Type())
 	}
-	if content, err = io.ReadAll(io.LimitReader(f, maxFile+1)); err != nil {
+	// One byte more than there should be: then the end is found by the first reading, and
+	// what has grown meanwhile is read all the same.
+	into := bytes.NewBuffer(make([]byte, 0, min(info.Size(), maxFile)+1+bytes.MinRead))
+	if _, err = into.ReadFrom(io.LimitReader(f, maxFile+1)); err != nil {
 		return nil, nil, unwrapPath(err)
 	}
-	if len(content) > maxFile {
+	if into.Len() > maxFile {
 		return nil, nil, fmt.Errorf("is larger than %d bytes", maxFile)
 	}
-	return content, info, nil
+	return into.Bytes(), info, nil
 }
 
 // unwrapPath drops the path from a file error: it is said by the sentence

@@ -68,6 +68,14 @@ type kubeletConfig struct {
 	Port               int    `json:"port"`
 }
 
+func parseKubeletConfig(content []byte) (kubeletConfig, error) {
+	var c kubeletConfig
+	if err := yaml.Unmarshal(content, &c); err != nil {
+		return kubeletConfig{}, err
+	}
+	return c, nil
+}
+
 // Locate finds out where everything is: from the manifests of the static pods and
 // the kubelet's configuration, where the truth is, and from kubeadm's defaults
 // otherwise. It never fails as a whole; what could not be read is said, and the
@@ -88,7 +96,7 @@ func Locate(o Options) (Layout, []error) {
 
 	var problems []error
 	if content, _, err := l.read(l.KubeletConfig); err == nil {
-		if err := yaml.Unmarshal(content, &l.kubelet); err != nil {
+		if l.kubelet, err = l.cache.kubeletConfig(content); err != nil {
 			problems = append(problems, fmt.Errorf("kubelet configuration %s: %w: defaults are used", l.KubeletConfig, err))
 		}
 		l.ManifestsDir = or(l.kubelet.StaticPodPath, l.ManifestsDir)

@@ -132,3 +132,6 @@ func (n *Node) SettleTurn(t *testing.T, look Look) { n.settleTurn(t.Context(), l
 
 // Waits is how long to wait for the gates of a plan.
 var Waits = waits
+
+// Rest is what the loop does between two looks.
+var Rest = rest

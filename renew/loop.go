@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -38,7 +37,7 @@ type Loop struct {
 
 	last    string // what the last look found, so that each finding is said once
 	notices map[string]bool
-	// remembered is when the cluster was last asked for its configuration, and answered.
+	// remembered is when what is remembered was last compared, and nothing failed.
 	remembered time.Time
 	ready      bool
 }
@@ -90,16 +89,6 @@ func (l *Loop) Run(ctx context.Context) error {
 	}
 }
 
-// rest gives back the few megabytes that a look has allocated, and stops Go's collector
-// until the next one: it would run every two minutes for nothing (Go: runtime/proc.go,
-// forcegcperiod), and be most of what the idle daemon does. Should memory be used all the
-// same, it runs at the limit that main has set.
-func rest() (wake func()) {
-	debug.FreeOSMemory()
-	percent := debug.SetGCPercent(-1)
-	return func() { debug.SetGCPercent(percent) }
-}
-
 // look looks once, acts if there is anything to do, and says how long to wait.
 func (l *Loop) look(ctx context.Context, trigger string) time.Duration {
 	n := l.Node
@@ -135,10 +124,7 @@ func (l *Loop) look(ctx context.Context, trigger string) time.Duration {
 	default:
 		n.settleTurn(ctx, seen)
 		if seen.Observation.ControlPlane {
-			l.remember(ctx, trigger)
-			if err := n.Keep(seen.Observation); err != nil {
-				l.notice(err.Error())
-			}
+			l.remember(ctx, trigger, seen.Observation)
 		}
 	}
 	if p := seen.Plan.Paused; p != nil && !p.Until.IsZero() {
@@ -153,22 +139,24 @@ func (l *Loop) look(ctx context.Context, trigger string) time.Duration {
 	return wait
 }
 
-// rememberAgain is when the cluster is asked for its configuration again although nothing
-// has changed on this node. A run asks besides, before it needs it.
+// rememberAgain is when what is remembered of the cluster and of this node is compared
+// again although nothing has changed on this node. A run does so besides, before it needs it.
 const rememberAgain = 6 * time.Hour
 
-// remember keeps what the cluster says of itself: at the start, when something has woken
-// the loop (an upgrade changes manifests), and now and then.
-func (l *Loop) remember(ctx context.Context, trigger string) {
+// remember keeps what the cluster says of itself, and a copy of what is on disk: at the
+// start, when something has woken the loop (an upgrade changes manifests), and now and then.
+func (l *Loop) remember(ctx context.Context, trigger string, o Observation) {
 	now := l.Node.Now()
 	if ago := now.Sub(l.remembered); trigger == onTimer && 0 <= ago && ago < rememberAgain {
 		return
 	}
-	if err := l.Node.Remember(ctx); err != nil {
-		l.notice(err.Error())
-		return
-	}
 	l.remembered = now
+	for _, err := range []error{l.Node.Remember(ctx), l.Node.Keep(o)} {
+		if err != nil {
+			l.notice(err.Error())
+			l.remembered = time.Time{}
+		}
+	}
 }
 
 // onTimer is what triggers a look when nothing else does.

@@ -41,8 +41,9 @@ func main() {
 	// gRPC writes every failed dial to stderr by itself; the errors are returned.
 	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard))
 
-	// It works for a few milliseconds an hour: on a host of many processors each one more
-	// would cost memory. Set, it is also not asked again every 30 seconds.
+	// It works for a few milliseconds an hour, and mostly waits then for what it has asked:
+	// each processor more would cost memory, and threads that wake one another. Set, it is
+	// also not asked again every 30 seconds. $GOMAXPROCS cannot raise it.
 	goruntime.GOMAXPROCS(min(processors, goruntime.GOMAXPROCS(0)))
 
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
@@ -55,8 +56,8 @@ func main() {
 	os.Exit(exitCode(err))
 }
 
-// processors is how many are used at most.
-const processors = 4
+// processors is how many run Go code at once.
+const processors = 1
 
 // memory is what Go's garbage collector tries to stay below, in bytes.
 const memory = 32 << 20
