@@ -33,6 +33,8 @@ type Examination struct {
 	// Snapshots is how many whole ones there are, and Damaged what is wrong with others.
 	Snapshots int
 	Damaged   error
+	// Disk says that only files were looked at, so that nothing is known about what runs.
+	Disk bool
 }
 
 // Daemon is whether the daemon runs on this node.

@@ -58,10 +58,14 @@ func Findings(e Examination, policy Policy) []Finding {
 	f := &findings{Examination: e, policy: policy, list: []Finding{}}
 	f.ofDaemon()
 	f.ofPause()
-	f.ofComponents()
+	if !f.Disk {
+		f.ofComponents()
+	}
 	f.ofNotices()
 	f.ofPlan()
-	f.ofGates()
+	if !f.Disk {
+		f.ofGates()
+	}
 	f.ofAPI()
 	f.ofProblems()
 	f.ofRuns()

@@ -36,7 +36,7 @@ and an environment variable (KUBECERTD_CHECK_INTERVAL); see 'kubecertd config sh
 
 Exit codes: 0 done, or nothing to do; 1 failed; 2 there is something to do (plan, doctor);
 3 the command line or the configuration is wrong; 4 nothing was touched because a
-gate is closed or another run is under way.`,
+gate is closed or another run is under way. check has those of Nagios.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
@@ -52,7 +52,7 @@ gate is closed or another run is under way.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w (see '%s --help')", err, cmd.CommandPath())}
 	})
-	root.AddCommand(newRun(), newStatus(), newPlan(), newDoctor(), newRenew(), newPause(), newResume(), newLock(), newHistory(), newBackup(), newConfig(), newVersion())
+	root.AddCommand(newRun(), newStatus(), newPlan(), newDoctor(), newCheck(), newRenew(), newPause(), newResume(), newLock(), newHistory(), newBackup(), newConfig(), newVersion())
 	// A wrong number of arguments is a usage error like a wrong flag.
 	wrongArgumentsAreUsage(root)
 	return root
