@@ -16,6 +16,7 @@ func files(t *testing.T, license string) []string {
 	want := []string{
 		"-rwxr-xr-x root/root /usr/bin/kubecertd",
 		"-rw-r--r-- root/root /usr/lib/systemd/system/kubecertd.service",
+		"-rw-r--r-- root/root /usr/lib/systemd/catalog/kubecertd.catalog",
 		"-rw-r--r-- root/root /etc/kubecertd/kubecertd.yaml",
 		"-rw-r--r-- root/root /usr/share/doc/kubecertd/README.md",
 		"-rw-r--r-- root/root /usr/share/kubecertd/rbac.yaml",

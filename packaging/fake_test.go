@@ -20,7 +20,7 @@ type fakeState struct {
 	systemd bool // systemd is running
 	active  bool // the daemon is running
 	refuses bool // the new version does not accept the configuration
-	fails   bool // systemctl fails at all that changes something
+	fails   bool // systemctl and journalctl fail at all that changes something
 }
 
 func newFakeHost(t *testing.T, state fakeState) *fakeHost {
@@ -36,6 +36,9 @@ case "$*" in
 *) `+exit(state.fails)+` ;;
 esac
 `, 0o755)
+	h.write(filepath.Join(bin, "journalctl"), `#!/bin/sh
+echo "journalctl $*" | sed "s|$ROOT|ROOT|" >>"$CALLS"
+`+exit(state.fails)+"\n", 0o755)
 	says := "echo 'The configuration is good.'"
 	if state.refuses {
 		says = "echo 'renew.before: is neither a duration nor a share' >&2"

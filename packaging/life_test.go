@@ -44,7 +44,7 @@ func TestDebEdited(t *testing.T) {
 	h := newFakeHost(t, fakeState{systemd: true, active: true})
 
 	h.dpkg("--install", built(t, "deb", oldVersion, host))
-	if diff := cmp.Diff([]string{reload}, h.calls()); diff != "" {
+	if diff := cmp.Diff([]string{update, reload}, h.calls()); diff != "" {
 		t.Errorf("the first installation (-want +got)\n%s", diff)
 	}
 	shipped := read(t, "../configs/kubecertd.yaml")
@@ -58,7 +58,7 @@ func TestDebEdited(t *testing.T) {
 	h.write(filepath.Join(h.root, configuration), edited, 0o644)
 	h.write(filepath.Join(h.root, state), "{}\n", 0o600)
 	h.dpkg("--install", built(t, "deb", newVersion, host))
-	if diff := cmp.Diff([]string{reload, active, check, restart}, h.calls()); diff != "" {
+	if diff := cmp.Diff([]string{update, reload, active, check, restart}, h.calls()); diff != "" {
 		t.Errorf("the upgrade (-want +got)\n%s", diff)
 	}
 	if got := h.content(configuration); got != edited {
@@ -69,7 +69,7 @@ func TestDebEdited(t *testing.T) {
 	}
 
 	h.dpkg("--remove", "kubecertd")
-	if diff := cmp.Diff([]string{stop, disable, reload}, h.calls()); diff != "" {
+	if diff := cmp.Diff([]string{stop, disable, update, reload}, h.calls()); diff != "" {
 		t.Errorf("the removal (-want +got)\n%s", diff)
 	}
 	for _, path := range []string{"usr/bin/kubecertd", "usr/lib/systemd/system/kubecertd.service", "usr/share/doc/kubecertd"} {
@@ -101,8 +101,8 @@ func TestDebUnedited(t *testing.T) {
 	if got, want := h.content(configuration), read(t, "../configs/kubecertd.yaml")+newComment; got != want {
 		t.Errorf("the upgrade kept an old configuration that nobody had edited:\n%s", got)
 	}
-	if calls := h.calls(); calls != nil {
-		t.Errorf("without systemd there were calls: %v", calls)
+	if diff := cmp.Diff([]string{update, update}, h.calls()); diff != "" {
+		t.Errorf("calls without systemd (-want +got)\n%s", diff)
 	}
 	// The administrator's own files are nobody else's to remove.
 	h.write(filepath.Join(h.root, "etc/kubecertd/mine.yaml"), edited, 0o644)
@@ -110,7 +110,7 @@ func TestDebUnedited(t *testing.T) {
 	if h.has(configuration) || !h.has("etc/kubecertd/mine.yaml") {
 		t.Error("the purge left our configuration, or took a file of the administrator's")
 	}
-	if diff := cmp.Diff([]string{disable}, h.calls()); diff != "" {
+	if diff := cmp.Diff([]string{disable, update}, h.calls()); diff != "" {
 		t.Errorf("the purge (-want +got)\n%s", diff)
 	}
 }

@@ -21,6 +21,12 @@ abort-upgrade | abort-remove | abort-deconfigure) upgrade=aborted ;;
 	;;
 esac
 
+# journalctl -x explains our messages. systemd's own packages have triggers for this
+# directory, but not those of every version, nor of every distribution.
+if command -v journalctl >/dev/null; then
+	journalctl ${root:+--root="$root"} --update-catalog || echo "kubecertd: journalctl --update-catalog failed; run it by hand" >&2
+fi
+
 # Without a running systemd (a container, an image being built) there is nothing to
 # tell; it reads the unit when it starts.
 [ -d "$root/run/systemd/system" ] || exit 0

@@ -11,6 +11,9 @@ root=${DPKG_ROOT:-} # set where dpkg removes from a directory without chroot
 
 case "$1" in
 remove | 0)
+	if command -v journalctl >/dev/null; then
+		journalctl ${root:+--root="$root"} --update-catalog || echo "kubecertd: journalctl --update-catalog failed; run it by hand" >&2
+	fi
 	if [ -d "$root/run/systemd/system" ]; then
 		systemctl daemon-reload || echo "kubecertd: systemctl daemon-reload failed; run it by hand" >&2
 	fi

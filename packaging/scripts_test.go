@@ -9,6 +9,7 @@ import (
 )
 
 const (
+	update  = "journalctl --root=ROOT --update-catalog"
 	reload  = "systemctl daemon-reload"
 	active  = "systemctl --quiet is-active kubecertd.service"
 	check   = "kubecertd config check"
@@ -30,26 +31,27 @@ func TestScripts(t *testing.T) {
 		says   string
 		fails  bool
 	}{
-		{name: "deb first", script: "postinst", args: "configure ", state: stopped, calls: []string{reload}},
-		{name: "deb first without systemd", script: "postinst", args: "configure "},
-		{name: "deb upgrade", script: "postinst", args: "configure 1.0.0", state: running, calls: []string{reload, active, check, restart}},
-		{name: "deb upgrade of a stopped one", script: "postinst", args: "configure 1.0.0", state: stopped, calls: []string{reload, active}},
-		{name: "deb upgrade without systemd", script: "postinst", args: "configure 1.0.0"},
-		{name: "deb aborted upgrade", script: "postinst", args: "abort-upgrade 1.1.0", state: running, calls: []string{reload, active, check, restart}},
-		{name: "deb aborted removal", script: "postinst", args: "abort-remove", state: stopped, calls: []string{reload, active}},
-		{name: "deb aborted deconfiguration", script: "postinst", args: "abort-deconfigure in-favour x 1 removing y 1", state: stopped, calls: []string{reload, active}},
-		{name: "rpm first", script: "postinst", args: "1", state: stopped, calls: []string{reload}},
-		{name: "rpm first without systemd", script: "postinst", args: "1"},
-		{name: "rpm upgrade", script: "postinst", args: "2", state: running, calls: []string{reload, active, check, restart}},
-		{name: "rpm upgrade of a stopped one", script: "postinst", args: "2", state: stopped, calls: []string{reload, active}},
+		{name: "deb first", script: "postinst", args: "configure ", state: stopped, calls: []string{update, reload}},
+		{name: "deb first without systemd", script: "postinst", args: "configure ", calls: []string{update}},
+		{name: "deb upgrade", script: "postinst", args: "configure 1.0.0", state: running, calls: []string{update, reload, active, check, restart}},
+		{name: "deb upgrade of a stopped one", script: "postinst", args: "configure 1.0.0", state: stopped, calls: []string{update, reload, active}},
+		{name: "deb upgrade without systemd", script: "postinst", args: "configure 1.0.0", calls: []string{update}},
+		{name: "deb aborted upgrade", script: "postinst", args: "abort-upgrade 1.1.0", state: running, calls: []string{update, reload, active, check, restart}},
+		{name: "deb aborted removal", script: "postinst", args: "abort-remove", state: stopped, calls: []string{update, reload, active}},
+		{name: "deb aborted deconfiguration", script: "postinst", args: "abort-deconfigure in-favour x 1 removing y 1", state: stopped, calls: []string{update, reload, active}},
+		{name: "rpm first", script: "postinst", args: "1", state: stopped, calls: []string{update, reload}},
+		{name: "rpm first without systemd", script: "postinst", args: "1", calls: []string{update}},
+		{name: "rpm upgrade", script: "postinst", args: "2", state: running, calls: []string{update, reload, active, check, restart}},
+		{name: "rpm upgrade of a stopped one", script: "postinst", args: "2", state: stopped, calls: []string{update, reload, active}},
 		{name: "upgrade that refuses the configuration", script: "postinst", args: "configure 1.0.0",
-			state: fakeState{systemd: true, active: true, refuses: true}, calls: []string{reload, active, check},
+			state: fakeState{systemd: true, active: true, refuses: true}, calls: []string{update, reload, active, check},
 			says: "renew.before: is neither a duration nor a share\n" +
 				"kubecertd: the new version does not accept the configuration, so the old one was left running.\n" +
 				"kubecertd: correct it, then: systemctl restart kubecertd.service\n"},
 		{name: "upgrade with a systemd that fails", script: "postinst", args: "2",
-			state: fakeState{systemd: true, active: true, fails: true}, calls: []string{reload, active, check, restart},
-			says: "kubecertd: systemctl daemon-reload failed; run it by hand\n" +
+			state: fakeState{systemd: true, active: true, fails: true}, calls: []string{update, reload, active, check, restart},
+			says: "kubecertd: journalctl --update-catalog failed; run it by hand\n" +
+				"kubecertd: systemctl daemon-reload failed; run it by hand\n" +
 				"kubecertd: the new version did not start; see: journalctl -u kubecertd.service\n"},
 		{name: "unknown word", script: "postinst", args: "triggered x", state: running, fails: true, says: "postinst of kubecertd: unknown argument 'triggered'\n"},
 
@@ -66,15 +68,15 @@ func TestScripts(t *testing.T) {
 		{name: "rpm removal without systemd", script: "prerm", args: "0", calls: []string{disable}},
 		{name: "rpm before an upgrade", script: "prerm", args: "1", state: running},
 
-		{name: "deb after removal", script: "postrm", args: "remove", state: stopped, calls: []string{reload}},
-		{name: "deb after removal without systemd", script: "postrm", args: "remove"},
+		{name: "deb after removal", script: "postrm", args: "remove", state: stopped, calls: []string{update, reload}},
+		{name: "deb after removal without systemd", script: "postrm", args: "remove", calls: []string{update}},
 		{name: "deb purge", script: "postrm", args: "purge", state: stopped},
 		{name: "deb after an upgrade", script: "postrm", args: "upgrade 1.1.0", state: running},
 		{name: "deb after a failed upgrade", script: "postrm", args: "failed-upgrade 1.0.0", state: running},
 		{name: "deb aborted installation", script: "postrm", args: "abort-install", state: stopped},
 		{name: "deb aborted upgrade, before", script: "postrm", args: "abort-upgrade 1.0.0", state: running},
 		{name: "deb replaced by others", script: "postrm", args: "disappear x 1", state: stopped},
-		{name: "rpm after removal", script: "postrm", args: "0", state: stopped, calls: []string{reload}},
+		{name: "rpm after removal", script: "postrm", args: "0", state: stopped, calls: []string{update, reload}},
 		{name: "rpm after an upgrade", script: "postrm", args: "1", state: running},
 	} {
 		t.Run(c.name, func(t *testing.T) {
