@@ -51,6 +51,7 @@ lint: ## golangci-lint (with gofmt, go vet and the import directions) and shellc
 	$(call phase,lint)
 	$(TOOL) golangci-lint run
 	$(TOOL) golangci-lint run --build-tags failpoints ./renew/... ./cmd/...
+	$(TOOL) golangci-lint run --build-tags docs ./cmd/...
 	shellcheck .ci/run tools/*.sh packaging/*.sh
 
 lab: deps ## Bring a real one-node control plane up
@@ -70,7 +71,7 @@ soak: deps ## Unit tests twenty times under the race detector, every power cut, 
 	KUBECERTD_SOAK=1 go test -timeout 120m -count=1 -v -run "PowerCut|Year|TurnModel" ./renew ./test/crash
 	KUBECERTD_SOAK=1 go test -timeout 240m -count=1 -p 1 -v ./test/faults ./test/e2e
 
-package: bin/linux_amd64/kubecertd bin/linux_arm64/kubecertd ## Make dist/*.deb and dist/*.rpm for amd64 and arm64
+package: bin/linux_amd64/kubecertd bin/linux_arm64/kubecertd bin/docs ## Make dist/*.deb and dist/*.rpm for amd64 and arm64
 	$(call phase,packages)
 	rm -rf dist && mkdir dist && for arch in amd64 arm64; do $(call nfpm,$$arch,deb) && $(call nfpm,$$arch,rpm) || exit; done
 
@@ -80,10 +81,14 @@ clean: ## Remove what was built here (the lab's cache stays)
 deps:
 	@tools/install-deps.sh
 
-deb: bin/linux_$(ARCH)/kubecertd
+deb: bin/linux_$(ARCH)/kubecertd bin/docs
 	rm -rf dist && mkdir dist && $(call nfpm,$(ARCH),deb)
 
 bin/linux_%/kubecertd: FORCE
 	GOOS=linux GOARCH=$* $(GOBUILD) -o $@ ./cmd/kubecertd
+
+# The manual pages and completions, made of the commands by a program that is not shipped.
+bin/docs: FORCE
+	rm -rf $@ && go run -tags docs ./cmd/kubecertd docs $@
 
 FORCE:

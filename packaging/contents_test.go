@@ -10,8 +10,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// files are the files of every package with their modes; docs/ is added to them.
-func files(t *testing.T, license string) []string {
+// files are the files of every package with their modes; docs/ and the manual pages are
+// added to them.
+func files(t *testing.T, license, zsh string) []string {
 	t.Helper()
 	want := []string{
 		"-rwxr-xr-x root/root /usr/bin/kubecertd",
@@ -20,6 +21,9 @@ func files(t *testing.T, license string) []string {
 		"-rw-r--r-- root/root /etc/kubecertd/kubecertd.yaml",
 		"-rw-r--r-- root/root /usr/share/doc/kubecertd/README.md",
 		"-rw-r--r-- root/root /usr/share/kubecertd/rbac.yaml",
+		"-rw-r--r-- root/root /usr/share/bash-completion/completions/kubecertd",
+		"-rw-r--r-- root/root /usr/share/fish/vendor_completions.d/kubecertd.fish",
+		"-rw-r--r-- root/root " + zsh,
 		"-rw-r--r-- root/root " + license,
 	}
 	docs, err := filepath.Glob("../docs/*.md")
@@ -28,6 +32,9 @@ func files(t *testing.T, license string) []string {
 	}
 	for _, doc := range docs {
 		want = append(want, "-rw-r--r-- root/root /usr/share/doc/kubecertd/"+filepath.Base(doc))
+	}
+	for _, page := range pages(t) {
+		want = append(want, "-rw-r--r-- root/root /usr/share/man/"+filepath.Base(filepath.Dir(page))+"/"+filepath.Base(page))
 	}
 	slices.Sort(want)
 	return want
@@ -49,7 +56,7 @@ func TestDeb(t *testing.T) {
 		got = append(got, mode+" "+owner+" "+path)
 	}
 	slices.Sort(got)
-	if diff := cmp.Diff(files(t, "/usr/share/doc/kubecertd/copyright"), got); diff != "" {
+	if diff := cmp.Diff(files(t, "/usr/share/doc/kubecertd/copyright", "/usr/share/zsh/vendor-completions/_kubecertd"), got); diff != "" {
 		t.Errorf("files (-want +got)\n%s", diff)
 	}
 	if got := run(t, nil, "dpkg-deb", "--info", deb, "conffiles"); got != "/etc/kubecertd/kubecertd.yaml\n" {
@@ -89,7 +96,7 @@ func TestRpm(t *testing.T) {
 		}
 	}
 	slices.Sort(got)
-	if diff := cmp.Diff(files(t, "/usr/share/licenses/kubecertd/LICENSE"), got); diff != "" {
+	if diff := cmp.Diff(files(t, "/usr/share/licenses/kubecertd/LICENSE", "/usr/share/zsh/site-functions/_kubecertd"), got); diff != "" {
 		t.Errorf("files (-want +got)\n%s", diff)
 	}
 	// c: configuration, n: noreplace, l: license.

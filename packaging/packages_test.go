@@ -56,6 +56,15 @@ func build() (dir string, err error) {
 		"-ldflags", "-s -w -X main.version="+oldVersion, "-o", binary, "./cmd/kubecertd"); err != nil {
 		return dir, err
 	}
+	docs := filepath.Join(dir, "write-docs")
+	if _, err := command("..", nil, "go", "build", "-buildvcs=false", "-tags", "docs", "-o", docs, "./cmd/kubecertd"); err != nil {
+		return dir, err
+	}
+	for _, pages := range []string{"docs", "docs-again"} {
+		if _, err := command(dir, []string{"SOURCE_DATE_EPOCH=1700000000"}, docs, "docs", pages); err != nil {
+			return dir, err
+		}
+	}
 	// -n builds the tool and prints where it is, so that it can run in another folder.
 	out, err := command("..", nil, "go", "tool", "-modfile=tools/go.mod", "-n", "nfpm")
 	if err != nil {
@@ -69,6 +78,9 @@ func build() (dir string, err error) {
 			if _, err := command("..", nil, "cp", "-a", "--parents", file, mkdir(stage)); err != nil {
 				return dir, err
 			}
+		}
+		if _, err := command(dir, nil, "cp", "-a", "docs", mkdir(filepath.Join(stage, "bin"))); err != nil {
+			return dir, err
 		}
 		if version == newVersion {
 			if err := appendTo(filepath.Join(stage, "configs/kubecertd.yaml"), newComment); err != nil {

@@ -20,6 +20,7 @@ ps              procps             kill as a program, which the unit names
 dpkg-deb        dpkg               the tests of the .deb
 rpm             rpm                the tests of the .rpm
 strace          strace             the fault matrix, to cut kubeadm off between its writes
+mandoc          mandoc             the test of the manual pages
 shellcheck      shellcheck         make lint
 '
 

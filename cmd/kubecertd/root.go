@@ -53,6 +53,7 @@ gate is closed or another run is under way. check has those of Nagios.`,
 		return usageError{fmt.Errorf("%w (see '%s --help')", err, cmd.CommandPath())}
 	})
 	root.AddCommand(newRun(), newStatus(), newPlan(), newDoctor(), newCheck(), newRenew(), newPause(), newResume(), newLock(), newHistory(), newBackup(), newConfig(), newVersion())
+	addDocs(root)
 	// A wrong number of arguments is a usage error like a wrong flag.
 	wrongArgumentsAreUsage(root)
 	return root

@@ -91,6 +91,9 @@ func (b *Builder) make(ctx context.Context, dir, version string) (string, error)
 	if _, err := run(repository, "go", "build", "-trimpath", "-tags", b.Tags, "-ldflags", "-s -w -X main.version="+version+" -X main.built=1700000000", "-o", binary, "./cmd/kubecertd"); err != nil {
 		return "", err
 	}
+	if _, err := run(repository, "go", "run", "-tags", "docs", "./cmd/kubecertd", "docs", filepath.Join(dir, "bin", "docs")); err != nil {
+		return "", err
+	}
 	// It is built for the tools' own module, and run where the package's files lie.
 	nfpm, err := run(repository, "go", "tool", "-n", "-modfile=tools/go.mod", "nfpm")
 	if err != nil {
