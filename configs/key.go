@@ -115,12 +115,7 @@ func nearest(name string, known []string) string {
 	if last(name) == "" {
 		return ""
 	}
-	best, least := "", max(1, len(last(name))/3)+1
-	for _, k := range known {
-		if d := distance(strings.ToLower(name), strings.ToLower(k)); d < least {
-			best, least = k, d
-		}
-	}
+	best := misspelled(name, known, len(last(name)))
 	if best != "" {
 		return best
 	}
@@ -132,6 +127,20 @@ func nearest(name string, known []string) string {
 			return "" // timeout is in three sections: no telling which was meant
 		}
 		best = k
+	}
+	return best
+}
+
+// Nearest is the name of those that was most likely meant by a misspelled one, or "".
+func Nearest(name string, known []string) string { return misspelled(name, known, len(name)) }
+
+// misspelled finds it where a third of so many letters are wrong at most.
+func misspelled(name string, known []string, letters int) string {
+	best, least := "", max(1, letters/3)+1
+	for _, k := range known {
+		if d := distance(strings.ToLower(name), strings.ToLower(k)); d < least {
+			best, least = k, d
+		}
 	}
 	return best
 }

@@ -19,7 +19,7 @@ func newBackup() *cobra.Command {
 		Short: "List, show and restore the snapshots that runs have taken",
 		Long: `List, show and restore the snapshots that runs have taken before they changed a
 certificate. They lie under the state directory, readable by root alone, keys included.`,
-		Args: cobra.NoArgs,
+		Args: knownCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newBackupList(), newBackupShow(), newBackupRestore())
@@ -135,17 +135,4 @@ kubecertd pause.`,
 		return nil
 	}
 	return cmd
-}
-
-func completeSnapshots(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	c, err := load(cmd)
-	if err != nil || len(args) > 0 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	list, _ := renew.State{Dir: c.Paths.State}.Snapshots()
-	var ids []string
-	for _, s := range list {
-		ids = append(ids, s.ID)
-	}
-	return ids, cobra.ShellCompDirectiveNoFileComp
 }

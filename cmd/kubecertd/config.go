@@ -12,7 +12,7 @@ func newConfig() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "config",
 		Short: "Check or show the configuration",
-		Args:  cobra.NoArgs,
+		Args:  knownCommand,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	check := &cobra.Command{
@@ -22,7 +22,8 @@ func newConfig() *cobra.Command {
 threshold is shorter than the lifetime of this node's certificates.`,
 		Example: `  kubecertd config check
   kubecertd config check ./kubecertd.yaml && install -m 644 kubecertd.yaml ` + configs.File,
-		Args: cobra.MaximumNArgs(1),
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: completeFiles,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
 				if err := cmd.Flags().Set("config", args[0]); err != nil {

@@ -16,7 +16,7 @@ func newLock() *cobra.Command {
 		Long: `Control-plane nodes are worked on one at a time. Whose turn it is stands in etcd and in
 Lease kube-system/kubecertd-turn. A node whose run has failed keeps the turn until it is
 repaired, so that no other breaks the same way.`,
-		Args: cobra.NoArgs,
+		Args: knownCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newLockStatus(), newLockRelease())

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kubecertd/kubecertd/configs"
 	"github.com/kubecertd/kubecertd/pki"
 	"github.com/kubecertd/kubecertd/renew"
 	"github.com/kubecertd/kubecertd/report"
@@ -132,9 +133,17 @@ func known(n *node, wish renew.Wish) error {
 		}
 	}
 	for _, name := range wish.Names {
-		if !slices.Contains(names, name) {
+		if slices.Contains(names, name) {
+			continue
+		}
+		if _, here := o.Certificate(name); here {
 			return usageError{fmt.Errorf("%s: not a certificate that kubeadm renews on this node: %s", name, strings.Join(names, ", "))}
 		}
+		meant := ""
+		if near := configs.Nearest(name, names); near != "" {
+			meant = "did you mean " + near + "? "
+		}
+		return usageError{fmt.Errorf("unknown certificate %q: %skubeadm renews these on this node: %s", name, meant, strings.Join(names, ", "))}
 	}
 	return nil
 }
@@ -146,7 +155,8 @@ func newHistory() *cobra.Command {
 		Example: `  kubecertd history
   kubecertd history 20260301T031500.250Z-1a2b3c
   kubecertd history -o json`,
-		Args: cobra.MaximumNArgs(1),
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: completeRuns,
 	}
 	outputFlag(cmd, "table", "json", "yaml")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

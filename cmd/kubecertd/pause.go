@@ -31,6 +31,7 @@ Certificates go on to expire meanwhile.`,
 		Args: cobra.NoArgs,
 	}
 	duration := cmd.Flags().String("for", "", "how long, such as 2h or 3d (default until resumed)")
+	_ = cmd.RegisterFlagCompletionFunc("for", cobra.FixedCompletions([]cobra.Completion{"30m", "2h", "1d", "1w"}, cobra.ShellCompDirectiveNoFileComp|cobra.ShellCompDirectiveKeepOrder))
 	reason := cmd.Flags().String("reason", "", "why, for those who wonder")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		c, err := load(cmd)

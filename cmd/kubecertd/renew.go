@@ -27,6 +27,7 @@ Without names it does what is due. Names and --all renew what is not due yet.`,
 	all := cmd.Flags().Bool("all", false, "renew every certificate that kubeadm renews")
 	dryRun := cmd.Flags().Bool("dry-run", false, "show the plan and change nothing (exit code as of plan)")
 	outputFlag(cmd, "text", "json", "yaml")
+	cmd.ValidArgsFunction = completeCertificates
 	cmd.Args = func(_ *cobra.Command, args []string) error {
 		if *all && len(args) > 0 {
 			return fmt.Errorf("--all and names exclude each other")

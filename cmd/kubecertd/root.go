@@ -39,7 +39,7 @@ Exit codes: 0 done, or nothing to do; 1 failed; 2 there is something to do (plan
 gate is closed or another run is under way. check has those of Nagios.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
+		Args:          knownCommand,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.PersistentFlags().StringP("config", "c", "", "configuration file (default "+configs.File+")")
@@ -49,6 +49,9 @@ gate is closed or another run is under way. check has those of Nagios.`,
 		root.PersistentFlags().String(key.Flag, key.Default, "overrides "+key.Name)
 		_ = root.PersistentFlags().MarkHidden(key.Flag)
 	}
+	_ = root.MarkPersistentFlagFilename("config", "yaml", "yml")
+	_ = root.MarkPersistentFlagDirname("root")
+	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w (see '%s --help')", err, cmd.CommandPath())}
 	})
@@ -73,6 +76,23 @@ func wrongArgumentsAreUsage(c *cobra.Command) {
 		}
 		return nil
 	}
+}
+
+// knownCommand refuses what follows a command that only has others below it.
+func knownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	var names []string
+	for _, sub := range cmd.Commands() {
+		if sub.IsAvailableCommand() {
+			names = append(names, sub.Name())
+		}
+	}
+	if near := configs.Nearest(args[0], names); near != "" {
+		return fmt.Errorf("unknown command %q: did you mean '%s %s'?", args[0], cmd.CommandPath(), near)
+	}
+	return fmt.Errorf("unknown command %q (see '%s --help')", args[0], cmd.CommandPath())
 }
 
 // load reads the configuration as the command line says.
