@@ -62,7 +62,7 @@ func Check(look renew.Look, findings []renew.Finding) (Level, string) {
 		wrong = append(wrong, f)
 	}
 	end, count := ending(look.Observation)
-	text := fmt.Sprintf("%d certificates", count)
+	text := certificates(count)
 	if len(wrong) > 0 {
 		text = wrong[0].Found
 	}
