@@ -15,57 +15,6 @@ import (
 	"github.com/kubecertd/kubecertd/report"
 )
 
-func newStatus() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "status",
-		Short: "Show every certificate, when it expires, and whether it is loaded",
-		Long: `Show every certificate of this node: its state, when it expires, when kubecertd
-will renew it, and whether the processes that hold it have loaded what is on disk.
-
-Certificates that exist only in memory are listed last, with their component; a restart
-makes new ones.`,
-		Example: `  kubecertd status
-  kubecertd status -o wide          # with paths, serials, reasons and evidence
-  kubecertd status -o json | jq '.certificates[] | select(.state != "ok")'
-  kubecertd status --disk           # files only: no port, socket or process is asked`,
-		Args: cobra.NoArgs,
-	}
-	disk := cmd.Flags().Bool("disk", false, "look at files only")
-	outputFlag(cmd, "table", "wide", "json", "yaml")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := load(cmd)
-		if err != nil {
-			return err
-		}
-		if err := requireRoot("status"); err != nil {
-			return err
-		}
-		node := newNode(c, nil)
-		defer node.close()
-		var look renew.Look
-		if *disk {
-			o := node.ObserveDisk(time.Now())
-			look = renew.Look{Observation: o, Plan: renew.Decide(o, node.Policy, renew.Wish{})}
-		} else {
-			o := node.Observe(cmd.Context(), time.Now())
-			node.Ask(cmd.Context(), &o)
-			look = renew.Look{Observation: o, Proofs: renew.Prove(o), Plan: renew.Decide(o, node.Policy, renew.Wish{})}
-		}
-		status := report.NewStatus(look, *disk)
-		if look.Observation.ControlPlane && !*disk {
-			turn := node.TurnStatus(cmd.Context())
-			status.Turn = &turn
-		}
-		switch format := output(cmd); format {
-		case "table", "wide":
-			return status.WriteTable(cmd.OutOrStdout(), format == "wide")
-		default:
-			return report.Write(cmd.OutOrStdout(), format, status)
-		}
-	}
-	return cmd
-}
-
 func newPlan() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "plan",
