@@ -106,16 +106,18 @@ kubecertd pause.`,
 		if err := errors.Join(requireRoot("backup restore"), requireHost(c)); err != nil {
 			return usageError{err}
 		}
-		log, err := newLogger(c.Log, false)
+		log, stop, err := newPersonLogger(c.Log)
 		if err != nil {
 			return err
 		}
+		defer stop()
 		// A connection that is lost, or a pager that was left, must not end a restart in its middle.
 		signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
 		node := newNode(c, log)
 		defer node.close()
 		began := time.Now()
 		id, changes, err := node.Restore(cmd.Context(), args[0], *dryRun)
+		stop()
 		if len(changes) > 0 && id == "" {
 			if err := report.WriteDifferences(cmd.OutOrStdout(), changes, node.Now()); err != nil {
 				return err

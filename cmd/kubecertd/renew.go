@@ -46,13 +46,14 @@ Without names it does what is due. Names and --all renew what is not due yet.`,
 		if err := requireRoot("renew"); err != nil {
 			return err
 		}
-		log, err := newLogger(c.Log, false)
-		if err != nil {
-			return err
-		}
 		if err := requireHost(c); err != nil {
 			return err
 		}
+		log, stop, err := newPersonLogger(c.Log)
+		if err != nil {
+			return err
+		}
+		defer stop()
 		// A connection that is lost, or a pager that was left, must not end a restart in its middle.
 		signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
 		node := newNode(c, log)
@@ -62,6 +63,7 @@ Without names it does what is due. Names and --all renew what is not due yet.`,
 		}
 		began := time.Now()
 		id, look, err := node.Act(cmd.Context(), wish, "command")
+		stop()
 		if err != nil {
 			return err
 		}
