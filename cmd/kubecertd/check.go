@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -98,7 +99,7 @@ func within(ctx context.Context, limit time.Duration, look func() (report.Level,
 
 // unanswered is the check that was not finished.
 func unanswered(ctx context.Context, limit time.Duration) (report.Level, string) {
-	if ctx.Err() == context.DeadlineExceeded { //nolint:errorlint // it is the context's own error
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return report.CheckUnknown(fmt.Sprintf("the node could not be looked at within %s: kubecertd doctor", limit))
 	}
 	return report.CheckUnknown("told to stop before the look was finished")
