@@ -34,7 +34,11 @@ func (s Status) WriteTerminal(w io.Writer, v View) error {
 	}
 	var footer bytes.Buffer
 	s.writeFooter(&footer)
-	for _, line := range strings.Split(strings.TrimRight(footer.String(), "\n"), "\n") {
+	below := strings.TrimRight(footer.String(), "\n")
+	if len(rows) == 0 { // nothing is above it
+		below = strings.TrimLeft(below, "\n")
+	}
+	for _, line := range strings.Split(below, "\n") {
 		v.wrap(&b, line)
 	}
 	_, err := w.Write(b.Bytes())

@@ -149,3 +149,14 @@ func TestTerminalIsNotCommanded(t *testing.T) {
 		t.Errorf("got %q", out.String())
 	}
 }
+
+// A host that is no node is told so, at once.
+func TestTerminalWithoutCertificates(t *testing.T) {
+	var out bytes.Buffer
+	if err := report.NewStatus(renew.Look{Observation: renew.Observation{At: now}}, true).WriteTerminal(&out, report.View{Width: 160}); err != nil {
+		t.Fatal(err)
+	}
+	if want := "No certificates of a kubeadm cluster were found"; !strings.HasPrefix(out.String(), want) || strings.Count(out.String(), "\n") != 1 {
+		t.Errorf("want one line, %q…, got %q", want, out.String())
+	}
+}
