@@ -13,7 +13,21 @@ func TestTroubleshootingNamesCommands(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	named := regexp.MustCompile("(?m)(?:`|^    )kubecertd ([a-z][^`\n]*)").FindAllStringSubmatch(string(content), -1)
+	canBeTyped(t, regexp.MustCompile("(?m)(?:`|^    )kubecertd ([a-z][^`\n]*)").FindAllStringSubmatch(string(content), -1))
+}
+
+// The same is true of what journalctl -x says.
+func TestCatalogNamesCommands(t *testing.T) {
+	content, err := os.ReadFile("../../packaging/kubecertd.catalog")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := regexp.MustCompile("(?m)^Subject: .*$").ReplaceAllString(string(content), "")
+	canBeTyped(t, regexp.MustCompile("(?m)(?:[a-z]: |^    )kubecertd ([a-z]+(?: [@A-Za-z_-]+)*)(?:$| &&|[.;])").FindAllStringSubmatch(text, -1))
+}
+
+func canBeTyped(t *testing.T, named [][]string) {
+	t.Helper()
 	if len(named) < 10 {
 		t.Fatalf("only %d commands were found", len(named))
 	}
