@@ -27,7 +27,7 @@ func FuzzRecord(f *testing.F) {
 		if err == nil && len(run.Entries) > 0 && run.Began.IsZero() {
 			t.Errorf("a record that does not begin was read: %q", content)
 		}
-		run.results()
+		run.Results()
 		s := State{Dir: t.TempDir()}
 		file := s.path("runs", "20260301T120000.000Z-abcdef.jsonl")
 		if err := errors.Join(os.Mkdir(filepath.Dir(file), 0o700), os.WriteFile(file, content, 0o600)); err != nil {

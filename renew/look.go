@@ -12,6 +12,8 @@ type Look struct {
 	Observation Observation `json:"observation"`
 	Proofs      []Proof     `json:"proofs"`
 	Plan        Plan        `json:"plan"`
+	// Window says that a maintenance window is open; always where there is none.
+	Window bool `json:"-"`
 }
 
 // Stale names the components that are proven not to have loaded what is on disk.
@@ -33,7 +35,7 @@ func (n *Node) Look(ctx context.Context, wish Wish) Look {
 	o.Failures = n.State.failures()
 	n.Ask(ctx, &o)
 	n.askServing(ctx, &o)
-	l := Look{Observation: o, Proofs: Prove(o), Plan: Decide(o, n.Policy, wish)}
+	l := Look{Observation: o, Proofs: Prove(o), Plan: Decide(o, n.Policy, wish), Window: n.Policy.Windows.Contains(o.At)}
 	if l.Plan.Work() {
 		n.gate(ctx, o, &l.Plan)
 		n.gateNeighbours(ctx, o, &l.Plan)

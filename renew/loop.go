@@ -34,6 +34,8 @@ type Loop struct {
 	Watch func(directories []string)
 	// Notify is told what to show to the service manager.
 	Notify notifier
+	// Report is told what the loop has seen and done; nil tells nobody.
+	Report reporter
 
 	last    string // what the last look found, so that each finding is said once
 	notices map[string]bool
@@ -92,7 +94,7 @@ func (l *Loop) Run(ctx context.Context) error {
 // look looks once, acts if there is anything to do, and says how long to wait.
 func (l *Loop) look(ctx context.Context, trigger string) time.Duration {
 	n := l.Node
-	n.Alive = l.Notify.Watchdog
+	n.Alive, n.Ran = l.Notify.Watchdog, l.ran
 	n.alive()
 	leftover := n.Recover(ctx)
 	n.dropMark(ctx)
@@ -168,6 +170,7 @@ func (l *Loop) seen(ctx context.Context) Look {
 	if err := l.Node.noteContents(look.Observation.Certificates); err != nil {
 		l.notice(err.Error())
 	}
+	l.looked(look)
 	return look
 }
 
@@ -192,6 +195,7 @@ func (l *Loop) act(ctx context.Context, trigger string) time.Duration {
 	var locked *LockedError
 	if errors.As(err, &blocked) || errors.As(err, &locked) {
 		n.Log.Warn("not now", event(EventBlocked), zap.Error(err))
+		l.looked(acted)
 		return min(waits(acted.Plan, acted.Observation.node(), l.Retry), l.Interval)
 	}
 	after := l.seen(ctx)

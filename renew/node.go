@@ -77,6 +77,8 @@ type Node struct {
 	// Alive is called while a run waits, so that the watchdog knows a slow step
 	// from a hung loop. It may be nil.
 	Alive func()
+	// Ran is told of each run when it has ended, once. It may be nil.
+	Ran func(Run)
 
 	holding string // this node's name, while a run of its has the turn
 	yielded bool   // the turn was left to others once

@@ -349,5 +349,21 @@ func missing(o Observation, p Plan) []string {
 	return names
 }
 
+func names(renewals []Renewal) []string {
+	var list []string
+	for _, r := range renewals {
+		list = append(list, r.Certificate)
+	}
+	return list
+}
+
+func components(restarts []Restart) []string {
+	var list []string
+	for _, r := range restarts {
+		list = append(list, r.Component)
+	}
+	return list
+}
+
 // needs is without what a component does not stay up.
 var needs = map[string]string{APIServer: Etcd, ControllerManager: APIServer, Scheduler: APIServer}

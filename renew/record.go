@@ -77,6 +77,7 @@ type recorder struct {
 	id   string
 	file *os.File
 	now  func() time.Time
+	run  Run // as far as it is on disk
 }
 
 // record opens the record of a new run.
@@ -89,7 +90,7 @@ func (s State) record(now func() time.Time, trigger string, plan Plan) (*recorde
 	if err != nil {
 		return nil, fmt.Errorf("record of the run: %w: nothing was changed", err)
 	}
-	r := &recorder{id: id, file: f, now: now}
+	r := &recorder{id: id, file: f, now: now, run: Run{ID: id, Outcome: Unfinished, Renewed: []string{}, Restarted: []string{}}}
 	// Watched certificates are no part of a run, and thousands of them would make a record
 	// that is too large to be read.
 	plan.Decisions = slices.DeleteFunc(slices.Clone(plan.Decisions), func(d Decided) bool { return d.Watched })
@@ -121,6 +122,8 @@ func (r *recorder) write(e Entry) error {
 		return err
 	}
 	failpoint("after " + point)
+	r.run.Entries = append(r.run.Entries, e)
+	r.run.add(e)
 	return nil
 }
 

@@ -67,6 +67,7 @@ func (n *Node) recoverLocked(context.Context) error {
 		return err
 	}
 	defer func() { _ = recorder.close() }()
+	defer func() { n.ended(recorder) }()
 	r := &run{Node: n, recorder: recorder, log: log, again: again}
 	found, err := r.recover(last)
 	if err != nil {
@@ -100,6 +101,7 @@ func (n *Node) setAside(last Run, why error) error {
 			return err
 		}
 		defer func() { _ = recorder.close() }()
+		defer func() { n.ended(recorder) }()
 		if err := recorder.write(Entry{Step: "snapshot", Event: "end", Snapshot: snap.ID}); err != nil {
 			return err
 		}
@@ -273,5 +275,6 @@ func (s State) reopen(now func() time.Time, id string) (*recorder, error) {
 			return nil, errors.Join(fmt.Errorf("record of run %s: %w", id, err), f.Close())
 		}
 	}
-	return &recorder{id: id, file: f, now: now}, nil
+	run, _ := parseRun(id, content) // what can be read of it is told
+	return &recorder{id: id, file: f, now: now, run: run}, nil
 }

@@ -77,7 +77,7 @@ func (s State) failures() map[string]Failure {
 	failures, over := map[string]Failure{}, map[string]bool{}
 	for _, id := range slices.Backward(ids[max(0, len(ids)-rememberedRuns):]) {
 		run, _ := s.run(id) // what can be read of it counts
-		for step, problem := range run.results() {
+		for step, problem := range run.Results() {
 			if over[step] {
 				continue
 			}
@@ -95,10 +95,10 @@ func (s State) failures() map[string]Failure {
 	return failures
 }
 
-// results are the renewals and restarts of a run with how each ended last. One that
+// Results are the renewals and restarts of a run with how each ended last. One that
 // has begun and not ended was cut off. A snapshot that failed is a failure of all that
 // was to be renewed.
-func (run Run) results() map[string]Entry {
+func (run Run) Results() map[string]Entry {
 	results := map[string]Entry{}
 	for _, e := range run.Entries {
 		switch {

@@ -118,6 +118,7 @@ func (n *Node) carryOut(ctx context.Context, trigger string, plan Plan, change f
 		closing = r.end("run", "", "", err)
 	}
 	err = errors.Join(err, closing, recorder.close())
+	n.ended(recorder)
 	took := zap.Duration("took", n.Now().Sub(began))
 	if err != nil {
 		r.log.Error("run failed", event(EventRunFailed), took, zap.Error(err))
@@ -329,20 +330,4 @@ func usable(o Observation, component string) error {
 		}
 	}
 	return errors.Join(bad...)
-}
-
-func names(renewals []Renewal) []string {
-	var list []string
-	for _, r := range renewals {
-		list = append(list, r.Certificate)
-	}
-	return list
-}
-
-func components(restarts []Restart) []string {
-	var list []string
-	for _, r := range restarts {
-		list = append(list, r.Component)
-	}
-	return list
 }

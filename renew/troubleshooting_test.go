@@ -4,17 +4,24 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/kubecertd/kubecertd/renew"
 )
 
 // emitted are the ids of all findings that this package can make, read from its source:
-// those of findings and notices, and those that follow from the names of gates.
-func emitted(t *testing.T) map[string]bool {
+// those of findings and notices, and those that follow from the names of gates; and the
+// kinds of gates.
+func emitted(t *testing.T) (ids, kinds map[string]bool) {
 	t.Helper()
 	files, err := filepath.Glob("*.go")
 	if err != nil {
@@ -40,7 +47,8 @@ func emitted(t *testing.T) map[string]bool {
 			return true
 		})
 	}
-	ids, gates, own := map[string]bool{}, map[string]bool{}, map[string]string{}
+	gates, own := map[string]bool{}, map[string]string{}
+	ids, kinds = map[string]bool{}, map[string]bool{}
 	note := func(set map[string]bool, value ast.Expr) {
 		if text, ok := literal(value, constants); ok && text != "" {
 			set[text] = true
@@ -95,6 +103,7 @@ func emitted(t *testing.T) map[string]bool {
 	}
 	for gate := range gates {
 		kind, _, _ := strings.Cut(gate, " ")
+		kinds[kind] = true
 		if id := own[kind]; id != "" {
 			ids[id] = true
 		} else {
@@ -104,7 +113,7 @@ func emitted(t *testing.T) map[string]bool {
 	if len(ids) < 30 || !ids["gate-etcd"] || !ids["paused"] {
 		t.Fatalf("the source was not understood: %v", ids)
 	}
-	return ids
+	return ids, kinds
 }
 
 // literal is the text of a string, of a constant that holds one, or of how it begins.
@@ -165,7 +174,11 @@ func entries(t *testing.T) map[string]entry {
 // Whoever reads an id or a sentence finds it in docs/troubleshooting.md, with all that a
 // person must know, and nothing is in there that is never said.
 func TestTroubleshooting(t *testing.T) {
-	ids, all := emitted(t), entries(t)
+	ids, kinds := emitted(t)
+	all := entries(t)
+	if diff := cmp.Diff(slices.Sorted(maps.Keys(kinds)), slices.Sorted(slices.Values(renew.GateNames))); diff != "" {
+		t.Errorf("GateNames lacks a gate, or has one that nobody closes (-source +GateNames):\n%s", diff)
+	}
 	for id := range ids {
 		if _, ok := all[id]; !ok {
 			t.Errorf("%s has no entry", id)
