@@ -92,6 +92,8 @@ type Certificate struct {
 	Watched bool `json:"watched,omitempty"`
 	// Server is the API server that a kubeconfig names, without its password.
 	Server string `json:"server,omitempty"`
+	// User is the name of a kubeconfig's user that the certificate is for.
+	User string `json:"user,omitempty"`
 
 	Subject  string   `json:"subject,omitempty"`
 	Issuer   string   `json:"issuer,omitempty"`

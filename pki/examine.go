@@ -24,7 +24,7 @@ type found struct {
 	nothing string
 	// certificatePath is the file that a kubeconfig names.
 	certificatePath string
-	server          string
+	server, user    string
 }
 
 // shown is one certificate of a file.
@@ -81,7 +81,7 @@ func examineKubeconfig(content []byte, dir string) *found {
 		f.problem = err.Error()
 		return f
 	}
-	f.server, f.certificatePath = k.server, k.certificatePath
+	f.server, f.user, f.certificatePath = k.server, k.user, k.certificatePath
 	if k.certificatePath != "" {
 		return f
 	}
@@ -153,5 +153,5 @@ func (f *found) certificatesAt(file string, now time.Time) []Certificate {
 // watch fills in what is the same for every certificate of a watched file.
 func (c *Certificate) watch(file string, f *found) {
 	c.Name, c.Path, c.Kind, c.Renewer, c.Watched = file, file, f.kind, Nobody, true
-	c.Changed, c.Server = f.changed, f.server
+	c.Changed, c.Server, c.User = f.changed, f.server, f.user
 }

@@ -17,7 +17,7 @@ import (
 type kubeconfig struct {
 	certificate, key         []byte // embedded
 	certificatePath, keyPath string // named; relative ones are resolved already
-	server                   string
+	server, user             string
 	ca                       []byte // embedded
 }
 
@@ -82,7 +82,7 @@ func parseKubeconfig(content []byte, dir string) (kubeconfig, error) {
 	if user == "" {
 		return kubeconfig{}, fmt.Errorf("its current context is not among its %d contexts", len(file.Contexts))
 	}
-	var k kubeconfig
+	k := kubeconfig{user: user}
 	for _, c := range file.Clusters {
 		if c.Name == cluster {
 			k.server = redacted(c.Cluster.Server)

@@ -149,7 +149,7 @@ func (l Layout) readLeaf(s source, authorities map[string]authority, now time.Ti
 			return c.invalid("%s", err)
 		}
 		certificate, key, keyPath = k.certificate, k.key, s.path
-		c.Server = k.server
+		c.Server, c.User = k.server, k.user
 		if k.certificatePath != "" {
 			// The file is what is renewed and watched, and what a person looks for.
 			c.Path = k.certificatePath

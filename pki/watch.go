@@ -289,7 +289,7 @@ func (file watchedFile) behind(l Layout, cache *Cache, f *found, now time.Time) 
 		return []Certificate{c.invalid("it names %s, which %s", f.certificatePath, named.nothing+named.problem)}
 	}
 	c = named.certificatesAt(file.path, now)[0]
-	c.Kind, c.Server, c.Changed = Kubeconfig, f.server, named.changed
+	c.Kind, c.Server, c.User, c.Changed = Kubeconfig, f.server, f.user, named.changed
 	return []Certificate{c}
 }
 
