@@ -37,6 +37,7 @@ type Config struct {
 	Runtime   Runtime   `mapstructure:"runtime"`
 	Kubelet   Kubelet   `mapstructure:"kubelet"`
 	Paths     Paths     `mapstructure:"paths"`
+	Metrics   Metrics   `mapstructure:"metrics"`
 	Log       Log       `mapstructure:"log"`
 }
 
@@ -177,6 +178,18 @@ type Paths struct {
 	Kubelet string `mapstructure:"kubelet"`
 	// State is where run records and remembered facts are kept.
 	State string `mapstructure:"state"`
+}
+
+// Metrics says where the metrics for Prometheus are given out.
+type Metrics struct {
+	// Listen is an address for Prometheus; empty listens nowhere.
+	Listen string `mapstructure:"listen"`
+	// WebConfig is a file of exporter-toolkit with TLS and users; empty is neither.
+	WebConfig string `mapstructure:"webConfig"`
+	// Textfile is a file for node_exporter's textfile collector; empty writes none.
+	Textfile string `mapstructure:"textfile"`
+	// X509 adds the metrics of x509-certificate-exporter.
+	X509 bool `mapstructure:"x509"`
 }
 
 // Log says what is logged and how.

@@ -102,6 +102,11 @@ paths:
   certificates: "" # default
   kubelet: /var/lib/kubelet # default
   state: /var/lib/kubecertd # default
+metrics:
+  listen: "" # default
+  webConfig: "" # default
+  textfile: "" # default
+  x509: false # default
 log:
   level: info # default
   format: auto # default

@@ -60,7 +60,7 @@ func (c Config) Validate() error {
 	p.between("restart.timeout", c.Restart.Timeout, time.Second, time.Hour)
 	p.between("restart.healthy", c.Restart.Healthy, time.Second, time.Hour)
 
-	p.file("cluster.kubeconfig", c.Cluster.Kubeconfig)
+	p.file("cluster.kubeconfig", c.Cluster.Kubeconfig, "to use kubeadm's own")
 	p.object("cluster.kured", c.Cluster.Kured)
 	p.oneOf("turn.twoMembers", c.Turn.TwoMembers, "accept", "refuse")
 
@@ -86,6 +86,13 @@ func (c Config) Validate() error {
 	if manifests := filepath.Join(c.Paths.Kubernetes, "manifests"); within(c.Paths.State, manifests) {
 		p.add("paths.state", "must not lie in "+manifests+" "+got(c.Paths.State), "choose a directory of its own, such as "+Default().Paths.State)
 	}
+
+	p.listen("metrics.listen", c.Metrics.Listen)
+	p.file("metrics.webConfig", c.Metrics.WebConfig, "for neither TLS nor users")
+	if c.Metrics.WebConfig != "" && c.Metrics.Listen == "" {
+		p.add("metrics.webConfig", "is for metrics.listen, which is empty "+got(c.Metrics.WebConfig), "set metrics.listen, or remove the line")
+	}
+	p.textfile("metrics.textfile", c.Metrics.Textfile)
 
 	p.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	p.oneOf("log.format", c.Log.Format, "auto", "journal", "console", "json")
@@ -160,9 +167,10 @@ func (p *Problems) directory(key, path string, empty bool) {
 	}
 }
 
-func (p *Problems) file(key, path string) {
+// file allows one file, or none; nothing says what that is for.
+func (p *Problems) file(key, path, nothing string) {
 	if path != "" && (!filepath.IsAbs(path) || filepath.Clean(path) == "/" || strings.ContainsAny(path, "\x00\n*?[\\")) {
-		p.add(key, "must be the absolute path of one file "+got(path), "write it in full, or nothing to use kubeadm's own")
+		p.add(key, "must be the absolute path of one file "+got(path), "write it in full, or nothing "+nothing)
 	}
 }
 
