@@ -23,8 +23,8 @@ type hold struct {
 	policy Policy
 }
 
-// noticeHeld is that some of what could be done waits for such a gate, beside what does not.
-const noticeHeld = "held-back"
+// NoticeHeld is that some of what could be done waits for such a gate, beside what does not.
+const NoticeHeld = "held-back"
 
 // holds are the gates that hold back what can wait. No window holds what a person asked
 // for.
@@ -115,13 +115,13 @@ func (p *Plan) drop(o Observation, h hold, renew []Renewal, restart []Restart) {
 		for i := range p.Decisions {
 			if d := &p.Decisions[i]; d.Certificate == r.Certificate && !d.Watched {
 				d.Renew, d.At, d.Reason = false, h.until, d.Reason+"; it waits: "+h.Reason
-				p.notice(Notice{ID: noticeHeld, Severity: Info, Text: fmt.Sprintf("%s: %s", d.Certificate, d.Reason), Remedy: h.Remedy, At: h.until})
+				p.notice(Notice{ID: NoticeHeld, Severity: Info, Text: fmt.Sprintf("%s: %s", d.Certificate, d.Reason), Remedy: h.Remedy, At: h.until})
 			}
 		}
 	}
 	for _, r := range p.Restart {
 		if !slices.ContainsFunc(restart, func(kept Restart) bool { return kept.Component == r.Component }) {
-			p.notice(Notice{ID: noticeHeld, Severity: Info, Text: fmt.Sprintf("the restart of %s waits: %s", r.Component, h.Reason), Remedy: h.Remedy, At: h.until})
+			p.notice(Notice{ID: NoticeHeld, Severity: Info, Text: fmt.Sprintf("the restart of %s waits: %s", r.Component, h.Reason), Remedy: h.Remedy, At: h.until})
 		}
 	}
 	p.awaken(o, h)

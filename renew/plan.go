@@ -175,7 +175,7 @@ func Decide(o Observation, policy Policy, wish Wish) Plan {
 			continue
 		}
 		if until, why := o.held(policy.Retry, "restart "+name, unlimited); why != "" && len(p.Renew) == 0 && !wish.any() {
-			p.notice(Notice{ID: "restart-failed", About: name, Severity: Critical, At: until, Text: fmt.Sprintf("the restart of %s %s", name, why)})
+			p.notice(Notice{ID: NoticeRestartFailed, About: name, Severity: Critical, At: until, Text: fmt.Sprintf("the restart of %s %s", name, why)})
 			if p.Next.IsZero() || until.Before(p.Next) {
 				p.Next, p.NextReason = until, "the restart of "+name+" is tried again"
 			}
@@ -214,6 +214,9 @@ func Decide(o Observation, policy Policy, wish Wish) Plan {
 	}
 	return p
 }
+
+// NoticeRestartFailed is that the restart of a component has failed and is tried again.
+const NoticeRestartFailed = "restart-failed"
 
 // mostWatched is how many watched certificates are named one by one when something is
 // wrong with them: a directory whose files have all run out is one alarm.

@@ -95,6 +95,9 @@ func (r *run) restartPods(ctx context.Context, names ...string) error {
 	return failure
 }
 
+// ByItself is what came of the restart of a component that has restarted by itself.
+const ByItself = "by itself"
+
 // current lists the named components again and leaves out those that meanwhile
 // restarted by themselves: controller-manager and scheduler leave when they lose
 // the API server for ten seconds, and a second stop would cost a back-off.
@@ -111,7 +114,7 @@ func (r *run) current(ctx context.Context, names []string) ([]Component, error) 
 			// Either way it reads what is on disk now; the next waits until it is healthy.
 			r.log.Info("component restarts by itself", zap.String("component", name), zap.String("detail", c.Detail))
 			err := r.awaitHealthy(ctx, name)
-			if err = errors.Join(err, r.end("restart "+name, "by itself", "", err)); err != nil {
+			if err = errors.Join(err, r.end("restart "+name, ByItself, "", err)); err != nil {
 				return nil, err
 			}
 			continue

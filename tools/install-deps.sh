@@ -22,6 +22,7 @@ rpm             rpm                the tests of the .rpm
 strace          strace             the fault matrix, to cut kubeadm off between its writes
 mandoc          mandoc             the test of the manual pages
 shellcheck      shellcheck         make lint
+promtool        prometheus         the tests of the metrics and of the alert rules
 '
 
 missing=$(echo "$needed" | while read -r program package reason; do

@@ -11,6 +11,7 @@ import (
 
 	"github.com/kubecertd/kubecertd/configs"
 	"github.com/kubecertd/kubecertd/renew"
+	"github.com/kubecertd/kubecertd/report/metrics"
 	"github.com/kubecertd/kubecertd/systemd"
 )
 
@@ -59,10 +60,14 @@ func daemon(cmd *cobra.Command, c configs.Config, log *zap.Logger) error {
 		return usageError{err}
 	}
 
+	exporter := metrics.NewExporter(log.Named("metrics"))
+	defer exporter.Close()
+	exporter.Apply(metricsOf(c))
+
 	// The watcher ends with the daemon, not before it has been waited for.
 	ctx, cancel := context.WithCancel(cmd.Context())
 	defer cancel()
-	loop := &renew.Loop{Node: &node.Node, Interval: c.Check.Interval, Retry: c.Check.Retry, Notify: systemd.NewNotifier()}
+	loop := &renew.Loop{Node: &node.Node, Interval: c.Check.Interval, Retry: c.Check.Retry, Notify: systemd.NewNotifier(), Report: exporter}
 	if watcher, err := renew.NewWatcher(c.Check.Settle, log.Named("watch")); err != nil {
 		log.Warn("no file events", zap.Error(err))
 	} else {
@@ -83,6 +88,7 @@ func daemon(cmd *cobra.Command, c configs.Config, log *zap.Logger) error {
 			if err = next.fits(); err == nil {
 				node.close()
 				node = next
+				exporter.Apply(metricsOf(c))
 				l.Node, l.Interval, l.Retry = &next.Node, c.Check.Interval, c.Check.Retry
 				log.Info("configuration read again", zap.String("message_id", renew.EventReloaded))
 				return
