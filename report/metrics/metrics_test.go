@@ -286,19 +286,30 @@ func TestManyWatched(t *testing.T) {
 	}
 }
 
-// The family of x509-certificate-exporter has its labels: serial numbers in decimal, the
-// user of a kubeconfig, and the common names.
-func TestX509OfARealNode(t *testing.T) {
+// realLook is a look at the files of a whole node.
+func realLook(t testing.TB) renew.Look {
+	t.Helper()
 	files := pkitest.New(t, time.Now().Add(-time.Hour))
 	layout, problems := pki.Locate(pki.Options{Root: files.Root})
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
 	o := renew.Observation{At: time.Now(), ControlPlane: true, Certificates: layout.Read(time.Now())}
+	for _, name := range renew.Order {
+		o.Components = append(o.Components, renew.Component{Name: name, Running: true, Started: time.Now()})
+	}
+	return renew.Look{Observation: o, Proofs: renew.Prove(o), Plan: renew.Decide(o, renew.Policy{Before: 30 * day}, renew.Wish{})}
+}
+
+// The family of x509-certificate-exporter has its labels: serial numbers in decimal, the
+// user of a kubeconfig, and the common names.
+func TestX509OfARealNode(t *testing.T) {
+	l := realLook(t)
+	o := l.Observation
 	settings := options
 	settings.X509 = true
 	m := metrics.New(settings)
-	m.Looked(renew.Look{Observation: o, Plan: renew.Decide(o, renew.Policy{Before: 30 * day}, renew.Wish{})})
+	m.Looked(l)
 	families, err := m.Gather()
 	if err != nil {
 		t.Fatal(err)

@@ -68,7 +68,7 @@ func (s Server) serve(ctx context.Context, listening func()) error {
 	}
 	listening()
 	s.Log.Info("metrics are served", zap.String("listen", listener.Addr().String()), zap.String("web_config", s.WebConfig))
-	server := &http.Server{Handler: s.handler(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
+	server := &http.Server{Handler: s.Handler(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
 		WriteTimeout: 30 * time.Second, IdleTimeout: 5 * time.Minute, MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
 	ended := make(chan error, 1)
 	go func() {
@@ -90,9 +90,9 @@ func (s Server) serve(ctx context.Context, listening func()) error {
 	return err
 }
 
-// handler answers for /metrics alone. What it answers with is ready (Metrics.publish); it
+// Handler answers for /metrics alone. What it answers with is ready (Metrics.publish); it
 // is not compressed, which would cost more than it saves next door.
-func (s Server) handler() http.Handler {
+func (s Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.Metrics, promhttp.HandlerOpts{
 		ErrorHandling: promhttp.ContinueOnError, DisableCompression: true, MaxRequestsInFlight: 4,
