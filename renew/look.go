@@ -14,6 +14,8 @@ type Look struct {
 	Plan        Plan        `json:"plan"`
 	// Window says that a maintenance window is open; always where there is none.
 	Window bool `json:"-"`
+	// Owes says that what a run that was cut off has left could not be put right yet.
+	Owes bool `json:"-"`
 }
 
 // Stale names the components that are proven not to have loaded what is on disk.

@@ -42,6 +42,7 @@ type Loop struct {
 	// remembered is when what is remembered was last compared, and nothing failed.
 	remembered time.Time
 	ready      bool
+	owes       bool // Look.Owes
 }
 
 // notifier is the service manager (sd_notify(3)).
@@ -97,6 +98,7 @@ func (l *Loop) look(ctx context.Context, trigger string) time.Duration {
 	n.Alive, n.Ran = l.Notify.Watchdog, l.ran
 	n.alive()
 	leftover := n.Recover(ctx)
+	l.owes = leftover != nil
 	n.dropMark(ctx)
 	if leftover != nil {
 		l.notice("what a run that was cut off has left could not be put right yet: " + leftover.Error())

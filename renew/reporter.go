@@ -13,6 +13,7 @@ type reporter interface {
 // looked reports a look. One that was kept from looking by another run has seen nothing.
 func (l *Loop) looked(seen Look) {
 	if l.Report != nil && !seen.Observation.At.IsZero() {
+		seen.Owes = l.owes
 		l.Report.Looked(seen)
 	}
 }

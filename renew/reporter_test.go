@@ -2,6 +2,7 @@ package renew_test
 
 import (
 	"context"
+	"os"
 	"slices"
 	"testing"
 	"time"
@@ -100,5 +101,12 @@ func TestOpenRunIsNotReported(t *testing.T) {
 	n.instead("scheduler.conf", "rm "+file+"; mkdir -p "+file+"/full; exit 1")
 	if _, _, err := n.Act(t.Context(), renew.Wish{}, "timer"); err == nil || len(runs) != 0 {
 		t.Fatalf("error %v; reported %+v, want nothing", err, runs)
+	}
+	if r := n.runLoop(1); !r.looks[0].Owes || len(r.runs) != 0 {
+		t.Errorf("the loop says that it owes something: %t, and reports %+v", r.looks[0].Owes, r.runs)
+	}
+	n.mustDo(os.RemoveAll(file))
+	if r := n.runLoop(1); r.looks[0].Owes || len(r.runs) == 0 || r.runs[0].Outcome != renew.Failed {
+		t.Errorf("put back, the loop says that it owes something: %t, and reports %+v", r.looks[0].Owes, r.runs)
 	}
 }

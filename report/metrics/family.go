@@ -66,6 +66,7 @@ var Families = []Family{
 	{"kubecertd_runs_total", Counter, []string{"outcome"}, "Runs of this daemon that have ended, done or failed."},
 	{"kubecertd_renewals_total", Counter, []string{"name", "result"}, "Renewals and repairs of a certificate in runs of this daemon, done or failed."},
 	{"kubecertd_rollbacks_total", Counter, []string{"name", "result"}, "How often a certificate was put back as it was before, done or failed."},
+	{"kubecertd_rollback_pending", Gauge, nil, "1 while a certificate that a run has begun to change could not be put back yet, so that nothing else is done."},
 	{"kubecertd_component_restarts_total", Counter, []string{"component", "result"}, "Restarts of a component in runs of this daemon, done or failed."},
 	{"kubecertd_component_restart_duration_seconds", Histogram, []string{"component"}, "From the stop of a component until it was healthy again, of restarts that were done."},
 

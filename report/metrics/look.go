@@ -121,6 +121,7 @@ func (s *samples) waiting(l renew.Look) {
 		}
 	}
 	s.add("kubecertd_held_back", float64(held))
+	s.truth("kubecertd_rollback_pending", l.Owes)
 	s.truth("kubecertd_window_open", l.Window)
 	s.truth("kubecertd_paused", l.Plan.Paused != nil)
 	if p := l.Plan.Paused; p != nil {

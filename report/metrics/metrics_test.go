@@ -62,7 +62,7 @@ func look() renew.Look {
 		Problems: []renew.Problem{{What: "kubelet", Err: "no bus"}},
 	}
 	o.Certificates[0].User = "kubernetes-admin"
-	l := renew.Look{Observation: o, Proofs: renew.Prove(o), Plan: renew.Decide(o, renew.Policy{Before: 30 * day}, renew.Wish{}), Window: true}
+	l := renew.Look{Observation: o, Proofs: renew.Prove(o), Plan: renew.Decide(o, renew.Policy{Before: 30 * day}, renew.Wish{}), Window: true, Owes: true}
 	l.Plan.Blocked = []renew.Gate{{Name: "component etcd"}, {Name: "turn"}}
 	l.Plan.Paused = &renew.Pause{Until: now.Add(time.Hour)}
 	l.Plan.Turn = &renew.SeenTurn{Turn: renew.Turn{Held: renew.Held{Holder: "cp2", Since: now.Add(-time.Hour), Failed: "etcd did not come back"}}}
