@@ -128,6 +128,25 @@ func TestServiceTimes(t *testing.T) {
 	}
 }
 
+// What the configuration offers for the metrics, the sandbox allows.
+func TestServiceMetrics(t *testing.T) {
+	_, get := service(t)
+	writable := strings.Fields(strings.Join(get("Service", "ReadWritePaths"), " "))
+	for _, dir := range []string{"-/var/lib/prometheus/node-exporter", "-/var/lib/node_exporter"} {
+		if !slices.Contains(writable, dir) {
+			t.Errorf("[Service] ReadWritePaths=%s lacks %s, of which kubecertd.yaml says that it is allowed (metrics.textfile)", writable, dir)
+		}
+	}
+	if got := strings.Fields(strings.Join(get("Service", "RestrictAddressFamilies"), " ")); !slices.Contains(got, "AF_INET") || !slices.Contains(got, "AF_INET6") {
+		t.Errorf("[Service] RestrictAddressFamilies=%s: metrics.listen needs AF_INET and AF_INET6", got)
+	}
+	for _, name := range []string{"SocketBindDeny", "IPAddressDeny", "RestrictNetworkInterfaces"} {
+		if got := get("Service", name); len(got) > 0 {
+			t.Errorf("[Service] %s=%s would keep Prometheus out (metrics.listen)", name, got)
+		}
+	}
+}
+
 // Every line has its reason above it.
 func TestServiceReasons(t *testing.T) {
 	content, _ := service(t)
