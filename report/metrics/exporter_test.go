@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	goruntime "runtime"
+	"runtime/debug"
 	"strings"
 	"testing"
 	"time"
@@ -300,6 +302,29 @@ func TestExporterApplies(t *testing.T) {
 	if connection, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", address); err == nil {
 		_ = connection.Close()
 		t.Error("it listens after its end")
+	}
+}
+
+// While the loop rests, and Go's collector with it, scrapes do not make the daemon grow.
+func TestScrapesLeaveNoGarbage(t *testing.T) {
+	percent := debug.SetGCPercent(-1)
+	defer debug.SetGCPercent(percent)
+	m := metrics.New(options)
+	m.Looked(realLook(t))
+	handler := metrics.Server{Metrics: m}.Handler()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var before, after goruntime.MemStats
+	goruntime.GC()
+	goruntime.ReadMemStats(&before)
+	for range 2048 {
+		handler.ServeHTTP(&discard{header: http.Header{}}, request)
+	}
+	goruntime.ReadMemStats(&after)
+	if left := int64(after.HeapAlloc) - int64(before.HeapAlloc); left > 4<<20 || after.TotalAlloc-before.TotalAlloc < 8<<20 {
+		t.Errorf("of %d bytes %d are left", after.TotalAlloc-before.TotalAlloc, left)
 	}
 }
 
