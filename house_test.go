@@ -7,6 +7,7 @@ import (
 	"go/token"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -178,6 +179,22 @@ func sources(t *testing.T) []source {
 		t.Fatalf("found only %d Go files", len(all))
 	}
 	return all
+}
+
+// The pages of x/net/trace are templates, which call methods by name: with them the linker
+// keeps every method there is, and the idle daemon is three megabytes larger.
+func TestNothingKeepsEveryMethod(t *testing.T) {
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "-tags", "grpcnotrace", "./cmd/kubecertd").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	packages := strings.Fields(string(out))
+	if !slices.Contains(packages, module+"/renew") {
+		t.Fatalf("only %d packages were listed", len(packages))
+	}
+	if slices.Contains(packages, "golang.org/x/net/trace") {
+		t.Error("the program links golang.org/x/net/trace: go list -deps says whose it is; see third_party/go-conntrack")
+	}
 }
 
 // What -short leaves out of the unit tests is run by make test all the same: the list in
