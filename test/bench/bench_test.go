@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/kubecertd/kubecertd/test/clients"
 )
 
 var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -19,22 +21,26 @@ func at(seconds float64) time.Time {
 
 func TestJudge(t *testing.T) {
 	refused := errors.New("refused")
-	ok := func(sent, answered float64) request { return request{at(sent), at(answered), nil} }
-	fail := func(sent, answered float64) request { return request{at(sent), at(answered), refused} }
+	ok := func(sent, answered float64) clients.Request {
+		return clients.Request{Sent: at(sent), Answered: at(answered), Err: nil}
+	}
+	fail := func(sent, answered float64) clients.Request {
+		return clients.Request{Sent: at(sent), Answered: at(answered), Err: refused}
+	}
 	for _, tt := range []struct {
 		name     string
-		requests []request
+		requests []clients.Request
 		want     served
 	}{
-		{"always there", []request{ok(0, .1), ok(1, 1.1)}, served{}},
-		{"slow is not away", []request{ok(0, .1), ok(1, 2.5)}, served{slow: 1}},
-		{"one window", []request{ok(0, .1), fail(1, 1), fail(2, 2), ok(3, 3.5)}, served{away: 2500 * time.Millisecond, longest: 2500 * time.Millisecond, failed: 2}},
+		{"always there", []clients.Request{ok(0, .1), ok(1, 1.1)}, served{}},
+		{"slow is not away", []clients.Request{ok(0, .1), ok(1, 2.5)}, served{slow: 1}},
+		{"one window", []clients.Request{ok(0, .1), fail(1, 1), fail(2, 2), ok(3, 3.5)}, served{away: 2500 * time.Millisecond, longest: 2500 * time.Millisecond, failed: 2}},
 		// What was sent in the window and answered late does not make it longer, and one that
 		// ran into its deadline does not begin another.
-		{"answers out of order", []request{fail(1, 6), ok(2, 4.5), fail(2.5, 7.5), ok(3, 3.25), ok(5, 5.1)},
+		{"answers out of order", []clients.Request{fail(1, 6), ok(2, 4.5), fail(2.5, 7.5), ok(3, 3.25), ok(5, 5.1)},
 			served{away: 2250 * time.Millisecond, longest: 2250 * time.Millisecond, failed: 2, slow: 1}},
-		{"two windows", []request{fail(1, 1), ok(2, 2), fail(3, 3), ok(6, 6)}, served{away: 4 * time.Second, longest: 3 * time.Second, failed: 2}},
-		{"away to the end", []request{ok(0, .1), fail(1, 1), fail(2, 4)}, served{away: 3 * time.Second, longest: 3 * time.Second, failed: 2}},
+		{"two windows", []clients.Request{fail(1, 1), ok(2, 2), fail(3, 3), ok(6, 6)}, served{away: 4 * time.Second, longest: 3 * time.Second, failed: 2}},
+		{"away to the end", []clients.Request{ok(0, .1), fail(1, 1), fail(2, 4)}, served{away: 3 * time.Second, longest: 3 * time.Second, failed: 2}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if diff := cmp.Diff(tt.want, judge(tt.requests), cmp.AllowUnexported(served{})); diff != "" {

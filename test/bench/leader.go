@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/kubecertd/kubecertd/test/clients"
 )
 
 const (
@@ -29,7 +31,7 @@ type reigns struct {
 }
 
 func watchLeader(kubeconfig string) (*reigns, error) {
-	client, server, err := apiClient(kubeconfig, true)
+	client, server, err := clients.New(kubeconfig, true)
 	if err != nil {
 		return nil, err
 	}
@@ -39,7 +41,7 @@ func watchLeader(kubeconfig string) (*reigns, error) {
 		defer client.CloseIdleConnections()
 		for ctx.Err() == nil {
 			limit, cancel := context.WithTimeout(ctx, leasePeriod)
-			body, err := get(limit, client, server+leasePath)
+			body, err := clients.Get(limit, client, server+leasePath)
 			cancel()
 			var lease struct {
 				Spec struct {

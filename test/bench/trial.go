@@ -14,6 +14,7 @@ import (
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/kubecertd/kubecertd/renew"
+	"github.com/kubecertd/kubecertd/test/clients"
 	"github.com/kubecertd/kubecertd/test/lab/controlplane"
 	"github.com/kubecertd/kubecertd/test/lab/machine"
 	"github.com/kubecertd/kubecertd/test/story"
@@ -74,11 +75,11 @@ func (b *bench) try(ctx context.Context, w way) (r result, err error) {
 	if err := t.awaitLeader(ctx); err != nil {
 		return r, err
 	}
-	requests, err := sendRequests(kubeconfig)
+	requests, err := clients.Send(kubeconfig, false)
 	if err != nil {
 		return r, err
 	}
-	defer requests.stop()
+	defer requests.Stop()
 	if err := pause(ctx, calm); err != nil {
 		return r, err
 	}
@@ -95,7 +96,7 @@ func (b *bench) try(ctx context.Context, w way) (r result, err error) {
 		return r, err
 	}
 	ended := time.Now()
-	if r.served, err = t.judge(requests.end()); err != nil {
+	if r.served, err = t.judge(requests.End()); err != nil {
 		return r, err
 	}
 	lives, err := t.tasks.seen(leader)
@@ -185,10 +186,10 @@ func (t *trial) awaitLeader(ctx context.Context) error {
 }
 
 // judge refuses requests that failed before the trial began.
-func (t *trial) judge(requests []request) (served, error) {
+func (t *trial) judge(requests []clients.Request) (served, error) {
 	for _, r := range requests {
-		if r.err != nil && r.answered.Before(t.began) {
-			return served{}, fmt.Errorf("before it began: %w", r.err)
+		if r.Err != nil && r.Answered.Before(t.began) {
+			return served{}, fmt.Errorf("before it began: %w", r.Err)
 		}
 	}
 	if len(requests) == 0 {
