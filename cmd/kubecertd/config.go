@@ -1,11 +1,13 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"github.com/kubecertd/kubecertd/configs"
+	"github.com/kubecertd/kubecertd/report/metrics"
 )
 
 func newConfig() *cobra.Command {
@@ -18,8 +20,9 @@ func newConfig() *cobra.Command {
 	check := &cobra.Command{
 		Use:   "check [FILE]",
 		Short: "Check the configuration, and that it fits this node's certificates",
-		Long: `Check the configuration: every key and value, all problems at once, and that the
-threshold is shorter than the lifetime of this node's certificates.`,
+		Long: `Check the configuration: every key and value, all problems at once, that the
+threshold is shorter than the lifetime of this node's certificates, and that a file
+which metrics.webConfig names can be used.`,
 		Example: `  kubecertd config check
   kubecertd config check ./kubecertd.yaml && install -m 644 kubecertd.yaml ` + configs.File,
 		Args:              cobra.MaximumNArgs(1),
@@ -36,7 +39,7 @@ threshold is shorter than the lifetime of this node's certificates.`,
 			}
 			n := newNode(c, nil)
 			defer n.close()
-			if err := n.fits(); err != nil {
+			if err := errors.Join(n.fits(), metrics.CheckWebConfig(c.Metrics.WebConfig)); err != nil {
 				return usageError{err}
 			}
 			_, err = fmt.Fprintln(cmd.OutOrStdout(), "The configuration is good.")

@@ -217,6 +217,29 @@ func TestServerWithAWrongWebConfig(t *testing.T) {
 	j.await(t, served)
 }
 
+// What is wrong with a file with passwords is said without them.
+func TestWebConfigIsNotQuoted(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "web.yaml")
+	for content, want := range map[string]string{
+		"basic_auth_users: hunter2":                         "cannot unmarshal !!str `…` into map",
+		"basic_auth_users: {prometheus: hunter2}":           "bcrypt",
+		"tls_server_config: {key: hunter2, cert: hunter2}":  "PEM",
+		"tls_server_config: {cert_file: /x, key_file: /no}": "/x: no such file or directory",
+		"http_server_config: {http2: hunter2}":              "cannot unmarshal !!str `…` into bool",
+	} {
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		err := metrics.CheckWebConfig(file)
+		if err == nil || strings.Contains(err.Error(), "hunter") || strings.Contains(err.Error(), "\n") || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "metrics.webConfig: "+file+": ") {
+			t.Errorf("%s: %v; want %q", content, err, want)
+		}
+	}
+	if err := metrics.CheckWebConfig(""); err != nil {
+		t.Errorf("none: %v", err)
+	}
+}
+
 func TestTextfile(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "node-exporter")
 	file := filepath.Join(dir, "kubecertd.prom")

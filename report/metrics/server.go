@@ -9,7 +9,9 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"regexp"
 	goruntime "runtime"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -33,6 +35,19 @@ type Server struct {
 	Retry time.Duration
 	Log   *zap.Logger
 }
+
+// CheckWebConfig says why a file with TLS and users cannot be used; none is always right.
+// The parser quotes how a value begins that it does not understand, which may be a password
+// in the wrong place.
+func CheckWebConfig(file string) error {
+	if err := web.Validate(file); err != nil {
+		why := quoted.ReplaceAllString(strings.Join(strings.Fields(err.Error()), " "), "`…`")
+		return fmt.Errorf("metrics.webConfig: %s: %s: see https://prometheus.io/docs/prometheus/latest/configuration/https/", file, why)
+	}
+	return nil
+}
+
+var quoted = regexp.MustCompile("`[^`]*`")
 
 // Run serves until the context ends. That it cannot listen is said once, and tried again:
 // certificates are renewed also where nobody can be told.
@@ -61,8 +76,8 @@ func (s Server) Run(ctx context.Context) {
 // serve listens until the context ends, or until it cannot.
 func (s Server) serve(ctx context.Context, listening func()) error {
 	// The toolkit says it only when it serves already, or at each request.
-	if err := web.Validate(s.WebConfig); err != nil {
-		return fmt.Errorf("metrics.webConfig: %s: %w: see https://prometheus.io/docs/prometheus/latest/configuration/https/", s.WebConfig, err)
+	if err := CheckWebConfig(s.WebConfig); err != nil {
+		return err
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.Listen)
 	if err != nil {
@@ -88,7 +103,7 @@ func (s Server) serve(ctx context.Context, listening func()) error {
 	}
 	// Where it had not begun to serve, Shutdown does not know of the listener.
 	err = ignoreClosed(listener.Close())
-	<-ended
+	_ = <-ended // that it was closed
 	return err
 }
 
