@@ -102,9 +102,7 @@ func (s Server) serve(ctx context.Context, listening func()) error {
 		_ = server.Close()
 	}
 	// Where it had not begun to serve, Shutdown does not know of the listener.
-	err = ignoreClosed(listener.Close())
-	_ = <-ended // that it was closed
-	return err
+	return errors.Join(ignoreClosed(listener.Close()), ignoreClosed(<-ended))
 }
 
 // Handler answers for /metrics alone. What it answers with is ready (Metrics.publish); it
@@ -133,7 +131,7 @@ func tidy(next http.Handler) http.Handler {
 }
 
 func ignoreClosed(err error) error {
-	if errors.Is(err, net.ErrClosed) {
+	if errors.Is(err, net.ErrClosed) || errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}
 	return err
