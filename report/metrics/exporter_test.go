@@ -1,11 +1,13 @@
 package metrics_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -113,7 +115,30 @@ func TestServer(t *testing.T) {
 			t.Errorf("%s answers with %d, want nothing there", path, code)
 		}
 	}
-	stop() // although the client keeps its connection
+	kept, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = kept.Close() }()
+	if _, err := io.WriteString(kept, "GET /metrics HTTP/1.1\r\nHost: node\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	reader := bufio.NewReader(kept)
+	response, err := http.ReadResponse(reader, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, response.Body); err != nil || response.Close {
+		t.Fatalf("the connection is closed after a scrape: %v", err)
+	}
+	_ = response.Body.Close()
+	stop()
+	if err := kept.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := reader.ReadByte(); !errors.Is(err, io.EOF) {
+		t.Errorf("a connection that was kept is not closed at the end: %v", err)
+	}
 	if connection, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", address); err == nil {
 		_ = connection.Close()
 		t.Error("it still listens after its end")
