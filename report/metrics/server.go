@@ -62,6 +62,8 @@ func (s Server) Run(ctx context.Context) {
 			told = text
 			s.Log.Error("the metrics are not served, and it is tried again", zap.String("message_id", renew.EventNotice),
 				zap.String("listen", s.Listen), zap.Duration("again_in", s.Retry), zap.Error(err))
+		} else {
+			s.Log.Debug("the metrics are still not served", zap.Error(err))
 		}
 		again := time.NewTimer(s.Retry)
 		select {
