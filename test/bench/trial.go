@@ -75,7 +75,7 @@ func (b *bench) try(ctx context.Context, w way) (r result, err error) {
 	if err := t.awaitLeader(ctx); err != nil {
 		return r, err
 	}
-	requests, err := clients.Send(kubeconfig, false)
+	requests, err := clients.Read(kubeconfig)
 	if err != nil {
 		return r, err
 	}

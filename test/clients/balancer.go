@@ -24,7 +24,8 @@ const configuration = `global
     maxconn 4000
 defaults
     mode tcp
-    timeout connect 2s
+    timeout connect 5s
+    timeout check 5s
     timeout client 1m
     timeout server 1m
     retries 3
@@ -38,7 +39,7 @@ backend nodes
     http-check connect ssl
     http-check send meth GET uri /readyz
     http-check expect status 200
-    default-server check verify none inter 500ms fall 1 rise 2 observe layer4 error-limit 1 on-error mark-down
+    default-server check verify none inter 1s fall 3 rise 2 observe layer4 error-limit 1 on-error mark-down
 `
 
 // Balance starts haproxy on a port of this machine's loopback in front of API servers, and

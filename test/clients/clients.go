@@ -27,9 +27,13 @@ const (
 
 	namespacePath  = "/api/v1/namespaces/default"
 	configMapsPath = namespacePath + "/configmaps"
-	// written is the object that is written to.
-	written = "requests"
+	// objects are written to, one after the other: the API server lets those who change the
+	// same one wait for each other.
+	objects = 50
 )
+
+// written is one of the objects that are written to.
+func written(number int) string { return fmt.Sprintf("requests-%d", number%objects) }
 
 // Request is one that was sent.
 type Request struct {
@@ -59,22 +63,34 @@ func New(kubeconfig string, keep bool) (client *http.Client, server string, err 
 	if security, err = rest.TLSConfigFor(config); err != nil {
 		return nil, "", err
 	}
-	return &http.Client{Transport: &http.Transport{TLSClientConfig: security, DisableKeepAlives: !keep}}, config.Host, nil
+	return &http.Client{Transport: &http.Transport{TLSClientConfig: security, DisableKeepAlives: !keep, MaxIdleConnsPerHost: 10}}, config.Host, nil
 }
 
-// Send sends 50 requests a second, each on a connection of its own, at fixed times and
+// Read sends 50 requests a second, each on a connection of its own, at fixed times and
 // whatever becomes of those before, until it is stopped. Each reads an object for which
-// kube-apiserver asks etcd; with writes, every other one changes one.
-func Send(kubeconfig string, writes bool) (*Stream, error) {
+// kube-apiserver asks etcd.
+func Read(kubeconfig string) (*Stream, error) {
 	client, server, err := New(kubeconfig, false)
 	if err != nil {
 		return nil, err
 	}
-	if writes {
-		if err := create(client, server); err != nil {
-			return nil, err
-		}
+	return send(client, server, false), nil
+}
+
+// ReadAndWrite sends as many, and every other one changes an object. The connections are
+// kept, as Kubernetes' clients do, and as a machine can bear that runs several API servers.
+func ReadAndWrite(kubeconfig string) (*Stream, error) {
+	client, server, err := New(kubeconfig, true)
+	if err != nil {
+		return nil, err
 	}
+	if err := create(client, server); err != nil {
+		return nil, err
+	}
+	return send(client, server, true), nil
+}
+
+func send(client *http.Client, server string, writes bool) *Stream {
 	ctx, stop := context.WithCancel(context.Background())
 	s := &Stream{stop: stop}
 	s.sender.Go(func() {
@@ -91,16 +107,20 @@ func Send(kubeconfig string, writes bool) (*Stream, error) {
 			}
 		}
 	})
-	return s, nil
+	return s
 }
 
-// create makes the object that is written to, if it is not there.
+// create makes the objects that are written to, where they are not there.
 func create(client *http.Client, server string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), Patience)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	object := fmt.Sprintf(`{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": %q}}`, written)
-	_, err := do(ctx, client, http.MethodPost, server+configMapsPath, "application/json", object, http.StatusCreated, http.StatusConflict)
-	return err
+	for n := range objects {
+		object := fmt.Sprintf(`{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": %q}}`, written(n))
+		if _, err := do(ctx, client, http.MethodPost, server+configMapsPath, "application/json", object, http.StatusCreated, http.StatusConflict); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *Stream) send(client *http.Client, server string, write bool, number int) {
@@ -109,7 +129,7 @@ func (s *Stream) send(client *http.Client, server string, write bool, number int
 	r := Request{Sent: time.Now(), Write: write}
 	if write {
 		patch := fmt.Sprintf(`{"data": {"number": "%d"}}`, number)
-		_, r.Err = do(ctx, client, http.MethodPatch, server+configMapsPath+"/"+written, "application/merge-patch+json", patch, http.StatusOK)
+		_, r.Err = do(ctx, client, http.MethodPatch, server+configMapsPath+"/"+written(number/2), "application/merge-patch+json", patch, http.StatusOK)
 	} else {
 		_, r.Err = Get(ctx, client, server+namespacePath)
 	}
