@@ -38,7 +38,10 @@ type Config struct {
 	Kubelet   Kubelet   `mapstructure:"kubelet"`
 	Paths     Paths     `mapstructure:"paths"`
 	Metrics   Metrics   `mapstructure:"metrics"`
+	Hooks     Hooks     `mapstructure:"hooks"`
 	Log       Log       `mapstructure:"log"`
+	// Notify is who is told of events. Only the file can set it.
+	Notify []Target `mapstructure:"-"`
 }
 
 // Renew says when certificates are renewed and with what.
@@ -192,6 +195,16 @@ type Metrics struct {
 	X509 bool `mapstructure:"x509"`
 }
 
+// Hooks are programs of the administrator's that a run calls.
+type Hooks struct {
+	// BeforeRenewal may keep a run from touching anything.
+	BeforeRenewal List `mapstructure:"beforeRenewal"`
+	// AfterProof is told how a run has ended.
+	AfterProof List `mapstructure:"afterProof"`
+	// Timeout is after what time one is killed.
+	Timeout time.Duration `mapstructure:"timeout"`
+}
+
 // Log says what is logged and how.
 type Log struct {
 	// Level is debug, info, warn or error.
@@ -238,6 +251,7 @@ func Default() Config {
 			Kubelet:    "/var/lib/kubelet",
 			State:      "/var/lib/kubecertd",
 		},
-		Log: Log{Level: "info", Format: "auto"},
+		Hooks: Hooks{Timeout: time.Minute},
+		Log:   Log{Level: "info", Format: "auto"},
 	}
 }

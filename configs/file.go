@@ -191,6 +191,8 @@ func (s settings) section(node *yaml.Node, name string) Problems {
 		}
 		s.seen[path] = key.Line
 		switch {
+		case path == notify:
+			problems = append(problems, s.targets(value)...)
 		case slices.Contains(sections(keys), path):
 			problems = append(problems, s.section(value, path)...)
 		case slices.ContainsFunc(keys, func(k Key) bool { return k.Name == path }):
@@ -283,6 +285,9 @@ func children(section string, keys []Key) []string {
 			names = append(names, name)
 		}
 	}
+	if section == "" {
+		names = append(names, notify)
+	}
 	return names
 }
 
@@ -291,7 +296,7 @@ func meant(section, path string, keys []Key) string {
 	if strings.HasSuffix(path, "%") {
 		return `in braces a comma ends the value, so put it in quotes: before: "30d, 33%"`
 	}
-	known := sections(keys)
+	known := append(sections(keys), notify)
 	for _, k := range keys {
 		known = append(known, k.Name)
 	}

@@ -43,6 +43,7 @@ func Read(file string, explicit bool, flags *pflag.FlagSet) (Effective, error) {
 	keys := Keys()
 	others, wrong := set.takeOverrides(keys)
 	problems = append(problems, wrong...)
+	targets := set.takeTargets()
 	problems = append(problems, unknownVariables(os.Environ(), keys)...)
 
 	v := viper.New()
@@ -78,7 +79,12 @@ func Read(file string, explicit bool, flags *pflag.FlagSet) (Effective, error) {
 	// to say about all others.
 	c := Default()
 	found := problemsOf(v.UnmarshalExact(&c, strictly))
-	c.Restart.Override.Others = others
+	c.Restart.Override.Others, c.Notify = others, targets
+	for key, line := range set.lines {
+		if strings.HasPrefix(key, notify+"[") {
+			origin[key] = set.problem(line, "", "", "").Where
+		}
+	}
 	for name := range others {
 		origin[override+"."+name] = set.problem(set.lines[override+"."+name], "", "", "").Where
 	}
@@ -116,7 +122,8 @@ func unknownVariables(environment []string, keys []Key) Problems {
 	for _, entry := range environment {
 		name, _, _ := strings.Cut(entry, "=")
 		ours, ok := strings.CutPrefix(name, envPrefix)
-		if !ok || slices.Contains(known, ours) {
+		// What a hook is given must not keep it from asking kubecertd something.
+		if !ok || slices.Contains(known, ours) || ours == "EVENT" || strings.HasPrefix(ours, "EVENT_") {
 			continue
 		}
 		do := "remove it, or see `kubecertd config show` for the keys"

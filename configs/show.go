@@ -54,6 +54,9 @@ func write(c Config, origin map[string]string) ([]byte, error) {
 		section := at[override+"."]
 		section.Content = append(section.Content, scalar(name), value)
 	}
+	if len(c.Notify) > 0 {
+		root.Content = append(root.Content, scalar(notify), targetsNode(c.Notify, origin))
+	}
 	var b bytes.Buffer
 	encoder := yaml.NewEncoder(&b)
 	encoder.SetIndent(2)

@@ -107,6 +107,10 @@ metrics:
   webConfig: "" # default
   textfile: "" # default
   x509: false # default
+hooks:
+  beforeRenewal: [] # default
+  afterProof: [] # default
+  timeout: 1m # default
 log:
   level: info # default
   format: auto # default
@@ -169,4 +173,66 @@ func FuzzFile(f *testing.F) {
 			t.Errorf("an error without a key: %v", err)
 		}
 	})
+}
+
+// The path of a webhook is its secret: what is shown may be pasted anywhere.
+func TestYAMLHidesAddresses(t *testing.T) {
+	c, err := configs.Load(write(t, `notify:
+  - {name: chat, type: slack, url: "https://hooks.example.com/services/T0/s3cret"}
+  - {name: query, type: webhook, url: "https://example.com?key=s3cret", template: '{"t":1}'}
+  - {name: alerts, type: alertmanager, url: "http://alerts:9093", events: [failed], repeat: 4h, tokenFile: token}
+  - {name: page, type: command, command: ["/usr/bin/page", "5"], timeout: 5s}
+`), true, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := c.YAML()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, got, _ := strings.Cut(string(content), "\nnotify:\n")
+	const attention = "[failed, put-back, stale, ca-expiring, blocked, notice, recovered]"
+	want := `  - name: chat
+    type: slack
+    events: ` + attention + `
+    url: https://hooks.example.com/(hidden)
+    timeout: 10s
+    repeat: 1d
+    blockedAfter: 1h
+  - name: query
+    type: webhook
+    events: ` + attention + `
+    url: https://example.com/(hidden)
+    template: '{"t":1}'
+    timeout: 10s
+    repeat: 1d
+    blockedAfter: 1h
+  - name: alerts
+    type: alertmanager
+    events: [failed]
+    url: http://alerts:9093
+    tokenFile: token
+    timeout: 10s
+    repeat: 4h
+    blockedAfter: 1h
+  - name: page
+    type: command
+    events: ` + attention + `
+    command: [/usr/bin/page, "5"]
+    timeout: 5s
+    repeat: 1d
+    blockedAfter: 1h
+`
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+// What a hook is given is no misspelled variable of ours: it may call kubecertd.
+func TestVariablesOfEvents(t *testing.T) {
+	t.Setenv("KUBECERTD_EVENT", "failed")
+	t.Setenv("KUBECERTD_EVENT_RUN", "20260301T120000.000Z-abcdef")
+	if _, err := configs.Load("", false, nil); err != nil {
+		t.Error(err)
+	}
 }

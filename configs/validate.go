@@ -94,6 +94,11 @@ func (c Config) Validate() error {
 	}
 	p.textfile("metrics.textfile", c.Metrics.Textfile)
 
+	p.argv("hooks.beforeRenewal", c.Hooks.BeforeRenewal, false)
+	p.argv("hooks.afterProof", c.Hooks.AfterProof, false)
+	p.between("hooks.timeout", c.Hooks.Timeout, time.Second, silent)
+	p.targets(c.Notify)
+
 	p.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	p.oneOf("log.format", c.Log.Format, "auto", "journal", "console", "json")
 	return p.err()
