@@ -78,6 +78,8 @@ const (
 	EventTurnYielded = "c517e845e19f4c0cb28688ee4d987f94"
 	// EventApproved: the kubelet's request for its serving certificate was approved.
 	EventApproved = "c5febdf177f34d64a5aa8d7ebba15d54"
+	// EventHook: a program of the administrator's was run for a run, or has failed.
+	EventHook = "61af6261ca98485334ad4a2e3b265f6a"
 	// EventStopping: the daemon ends.
 	EventStopping = "89cc7a0b2f674e56bae9152c6f2195d4"
 )

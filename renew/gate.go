@@ -7,7 +7,7 @@ import "strings"
 var GateNames = []string{
 	gatePaused, "host", gateClock, "ca", "systemd", "kubelet", "kubelet-client", "containers", "component",
 	"shutdown", "kubeadm", "cluster-configuration", "disk", "etcd", "two-members", "apiserver",
-	gateKured, gateCordon, gateUpgrade, gateWindow, gateTurn,
+	gateKured, gateCordon, gateUpgrade, gateWindow, gateTurn, gateHook,
 }
 
 // Kind is the gate's name without what it is about.

@@ -58,6 +58,8 @@ type Node struct {
 	SigningRequests signingRequests
 	ApproveServing  bool
 	Identity        func() (Identity, error)
+	// Hooks are the administrator's own programs.
+	Hooks Hooks
 	// Service may be nil: then nobody knows why the daemon does not run.
 	Service service
 	// Now is the clock. Nothing else in this package reads one.

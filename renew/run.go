@@ -67,6 +67,9 @@ func (n *Node) Act(ctx context.Context, wish Wish, trigger string) (id string, l
 	if !look.Plan.Work() {
 		return "", look, nil
 	}
+	if err := n.askHook(ctx, &look); err != nil {
+		return "", look, err
+	}
 	id, err = n.inTurn(ctx, &look, trigger)
 	if err != nil || !look.Plan.Mends() || ctx.Err() != nil {
 		return id, look, err
@@ -78,6 +81,9 @@ func (n *Node) Act(ctx context.Context, wish Wish, trigger string) (id string, l
 		return id, next, &BlockedError{next.Plan.Blocked}
 	case !next.Plan.Work() || next.Plan.Mends():
 		return id, look, nil
+	}
+	if err := n.askHook(ctx, &next); err != nil {
+		return id, next, err
 	}
 	id, err = n.inTurn(ctx, &next, trigger)
 	return id, next, err
@@ -125,6 +131,7 @@ func (n *Node) carryOut(ctx context.Context, trigger string, plan Plan, change f
 	} else {
 		r.log.Info("run done", event(EventRunDone), took)
 	}
+	r.tellHook(ctx)
 	return recorder.id, err
 }
 

@@ -79,9 +79,11 @@ func newNode(c configs.Config, log *zap.Logger) *node {
 		State:     state,
 		Host:      renew.Host{Root: c.Paths.Root},
 		Retention: renew.Retention{Keep: c.Snapshots.Keep, Age: c.Snapshots.Age},
-		Log:       log,
-		Now:       clock,
-		Built:     made(),
+		Hooks: renew.Hooks{Before: renew.Program{Argv: c.Hooks.BeforeRenewal, Timeout: c.Hooks.Timeout},
+			After: renew.Program{Argv: c.Hooks.AfterProof, Timeout: c.Hooks.Timeout}},
+		Log:   log,
+		Now:   clock,
+		Built: made(),
 	}
 	if c.Paths.Root == "" {
 		n.Clocks = clocks // of another root nobody knows what ran when
