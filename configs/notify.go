@@ -13,7 +13,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Target is who is told of events. Only the file can name one.
+// Target is who is told of events. Only the file can name one. Its fields are those of
+// notify.Target.
 type Target struct {
 	Name string
 	// Type is webhook, slack, alertmanager or command.

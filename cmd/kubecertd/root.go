@@ -55,7 +55,7 @@ gate is closed or another run is under way. check has those of Nagios.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w (see '%s --help')", err, cmd.CommandPath())}
 	})
-	root.AddCommand(newRun(), newStatus(), newPlan(), newDoctor(), newCheck(), newRenew(), newPause(), newResume(), newLock(), newHistory(), newBackup(), newConfig(), newVersion())
+	root.AddCommand(newRun(), newStatus(), newPlan(), newDoctor(), newCheck(), newRenew(), newPause(), newResume(), newLock(), newHistory(), newBackup(), newNotify(), newConfig(), newVersion())
 	addDocs(root)
 	// A wrong number of arguments is a usage error like a wrong flag.
 	wrongArgumentsAreUsage(root)
@@ -108,6 +108,9 @@ func loadEffective(cmd *cobra.Command) (configs.Effective, error) {
 		file, explicit = named, true
 	}
 	effective, err := configs.Read(file, explicit, cmd.Flags())
+	if err == nil {
+		err = templates(effective.Config)
+	}
 	if err != nil {
 		return effective, usageError{err}
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/kubecertd/kubecertd/configs"
 	"github.com/kubecertd/kubecertd/renew"
 	"github.com/kubecertd/kubecertd/report/metrics"
+	"github.com/kubecertd/kubecertd/report/notify"
 	"github.com/kubecertd/kubecertd/systemd"
 )
 
@@ -63,11 +64,14 @@ func daemon(cmd *cobra.Command, c configs.Config, log *zap.Logger) error {
 	exporter := metrics.NewExporter(log.Named("metrics"))
 	defer exporter.Close()
 	exporter.Apply(metricsOf(c))
+	notifier := notify.New(log.Named("notify"))
+	defer notifier.Close()
+	notifier.Apply(notifications(c))
 
 	// The watcher ends with the daemon, not before it has been waited for.
 	ctx, cancel := context.WithCancel(cmd.Context())
 	defer cancel()
-	loop := &renew.Loop{Node: &node.Node, Interval: c.Check.Interval, Retry: c.Check.Retry, Notify: systemd.NewNotifier(), Report: exporter}
+	loop := &renew.Loop{Node: &node.Node, Interval: c.Check.Interval, Retry: c.Check.Retry, Notify: systemd.NewNotifier(), Report: reporters{exporter, notifier}}
 	if watcher, err := renew.NewWatcher(c.Check.Settle, log.Named("watch")); err != nil {
 		log.Warn("no file events", zap.Error(err))
 	} else {
@@ -89,6 +93,7 @@ func daemon(cmd *cobra.Command, c configs.Config, log *zap.Logger) error {
 				node.close()
 				node = next
 				exporter.Apply(metricsOf(c))
+				notifier.Apply(notifications(c))
 				l.Node, l.Interval, l.Retry = &next.Node, c.Check.Interval, c.Check.Retry
 				log.Info("configuration read again", zap.String("message_id", renew.EventReloaded))
 				return
