@@ -25,6 +25,7 @@ func files(t *testing.T, license, zsh string) []string {
 		"-rw-r--r-- root/root /usr/share/fish/vendor_completions.d/kubecertd.fish",
 		"-rw-r--r-- root/root " + zsh,
 		"-rw-r--r-- root/root /usr/share/kubecertd/prometheus/kubecertd.rules.yaml",
+		"-rw-r--r-- root/root /usr/share/kubecertd/grafana/kubecertd.json",
 		"-rw-r--r-- root/root " + license,
 	}
 	docs, err := filepath.Glob("../docs/*.md")

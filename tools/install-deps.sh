@@ -23,7 +23,7 @@ strace          strace             the fault matrix, to cut kubeadm off between 
 mandoc          mandoc             the test of the manual pages
 haproxy         haproxy            the clients of three nodes
 shellcheck      shellcheck         make lint
-promtool        prometheus         the tests of the metrics and of the alert rules
+promtool        prometheus         the tests of the metrics, of the alert rules and of the dashboard
 '
 
 missing=$(echo "$needed" | while read -r program package reason; do

@@ -36,7 +36,8 @@ daemon ends or is told not to write it any more: remove it then. How old it is c
 ` + "`kubecertd_last_look_timestamp_seconds`" + `, and an alert looks at that.
 
 Alert rules are in ` + "`/usr/share/kubecertd/prometheus/kubecertd.rules.yaml`" + `, and each alert has
-an entry in [runbook.md](runbook.md).
+an entry in [runbook.md](runbook.md). A dashboard for Grafana, of the fleet and of each node, is
+in ` + "`/usr/share/kubecertd/grafana/kubecertd.json`" + `: import it, and choose your Prometheus.
 
 Times are seconds since 1970. The states of a certificate, and the gates, are those of
 [troubleshooting.md](troubleshooting.md).
