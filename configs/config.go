@@ -37,6 +37,7 @@ type Config struct {
 	Runtime   Runtime   `mapstructure:"runtime"`
 	Kubelet   Kubelet   `mapstructure:"kubelet"`
 	Paths     Paths     `mapstructure:"paths"`
+	Node      Node      `mapstructure:"node"`
 	Metrics   Metrics   `mapstructure:"metrics"`
 	Hooks     Hooks     `mapstructure:"hooks"`
 	Log       Log       `mapstructure:"log"`
@@ -183,6 +184,14 @@ type Paths struct {
 	State string `mapstructure:"state"`
 }
 
+// Node says what the cluster is told of this node.
+type Node struct {
+	// Condition writes condition CertificateProblem, and what `kubecertd fleet` reads.
+	Condition bool `mapstructure:"condition"`
+	// Events makes events of the node.
+	Events bool `mapstructure:"events"`
+}
+
 // Metrics says where the metrics for Prometheus are given out.
 type Metrics struct {
 	// Listen is an address for Prometheus; empty listens nowhere.
@@ -251,6 +260,7 @@ func Default() Config {
 			Kubelet:    "/var/lib/kubelet",
 			State:      "/var/lib/kubecertd",
 		},
+		Node:  Node{Condition: true, Events: true},
 		Hooks: Hooks{Timeout: time.Minute},
 		Log:   Log{Level: "info", Format: "auto"},
 	}

@@ -102,6 +102,9 @@ paths:
   certificates: "" # default
   kubelet: /var/lib/kubelet # default
   state: /var/lib/kubecertd # default
+node:
+  condition: true # default
+  events: true # default
 metrics:
   listen: "" # default
   webConfig: "" # default

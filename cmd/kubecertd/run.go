@@ -68,10 +68,16 @@ func daemon(cmd *cobra.Command, c configs.Config, log *zap.Logger) error {
 	defer notifier.Close()
 	notifier.Apply(notifications(c))
 
-	// The watcher ends with the daemon, not before it has been waited for.
+	// The announcer and the watcher end with the daemon, not before they have been waited for.
 	ctx, cancel := context.WithCancel(cmd.Context())
 	defer cancel()
-	loop := &renew.Loop{Node: &node.Node, Interval: c.Check.Interval, Retry: c.Check.Retry, Notify: systemd.NewNotifier(), Report: reporters{exporter, notifier}}
+	announcer := renew.NewAnnouncer(log.Named("announce"), clock)
+	announcer.Apply(announced(c, node))
+	told := make(chan struct{})
+	go func() { defer close(told); announcer.Run(ctx) }()
+	defer func() { cancel(); <-told }()
+
+	loop := &renew.Loop{Node: &node.Node, Interval: c.Check.Interval, Retry: c.Check.Retry, Notify: systemd.NewNotifier(), Report: reporters{exporter, notifier, announcer}}
 	if watcher, err := renew.NewWatcher(c.Check.Settle, log.Named("watch")); err != nil {
 		log.Warn("no file events", zap.Error(err))
 	} else {
@@ -94,6 +100,7 @@ func daemon(cmd *cobra.Command, c configs.Config, log *zap.Logger) error {
 				node = next
 				exporter.Apply(metricsOf(c))
 				notifier.Apply(notifications(c))
+				announcer.Apply(announced(c, node))
 				l.Node, l.Interval, l.Retry = &next.Node, c.Check.Interval, c.Check.Retry
 				log.Info("configuration read again", zap.String("message_id", renew.EventReloaded))
 				return
