@@ -50,24 +50,6 @@ func (a announcements) RepeatEvent(ctx context.Context, node string, e renew.Nod
 	return a.node().RepeatEvent(ctx, eventName(node, e), count, e.At)
 }
 
-// reporters report to each of them.
-type reporters []interface {
-	Looked(renew.Look)
-	Ran(renew.Run)
-}
-
-func (r reporters) Looked(l renew.Look) {
-	for _, one := range r {
-		one.Looked(l)
-	}
-}
-
-func (r reporters) Ran(run renew.Run) {
-	for _, one := range r {
-		one.Ran(run)
-	}
-}
-
 // eventName names an event as those of others are named: after the node, and when. Names
 // of objects are lower case.
 func eventName(node string, e renew.NodeEvent) string {

@@ -55,7 +55,7 @@ gate is closed or another run is under way. check has those of Nagios.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w (see '%s --help')", err, cmd.CommandPath())}
 	})
-	root.AddCommand(newRun(), newStatus(), newPlan(), newDoctor(), newCheck(), newRenew(), newPause(), newResume(), newLock(), newHistory(), newBackup(), newNotify(), newConfig(), newVersion())
+	root.AddCommand(newRun(), newStatus(), newPlan(), newDoctor(), newCheck(), newFleet(), newRenew(), newPause(), newResume(), newLock(), newHistory(), newBackup(), newNotify(), newConfig(), newVersion())
 	addDocs(root)
 	// A wrong number of arguments is a usage error like a wrong flag.
 	wrongArgumentsAreUsage(root)
