@@ -2,6 +2,7 @@ package renew_test
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -91,6 +92,20 @@ func TestReadSummary(t *testing.T) {
 	for text, want := range map[string]string{`{"schema":2}`: "schema 2", `{}`: "schema 0", `x`: "cannot be read", ``: "cannot be read"} {
 		if _, err := renew.ReadSummary(text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", text, err, want)
+		}
+	}
+}
+
+// What others look for in the cluster is written down.
+func TestReasonsAreDocumented(t *testing.T) {
+	page, err := os.ReadFile("../docs/fleet.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, reason := range []string{renew.ReasonExpired, renew.ReasonInvalid, renew.ReasonStale, renew.ReasonFailed, renew.ReasonBlocked, renew.ReasonCAEnds,
+		renew.ReasonWatched, renew.ReasonGood, renew.ReasonNotFound, renew.ReasonDue, renew.ReasonRenewed, renew.ReasonRolledBack, renew.ReasonRestarted} {
+		if !strings.Contains(string(page), "\n| `"+reason+"` |") {
+			t.Errorf("%s has no row", reason)
 		}
 	}
 }

@@ -24,10 +24,10 @@ func (e NodeEvent) key() string { return e.Reason + " " + withoutDigits(e.Note) 
 // The reasons of events that are no reasons of a Condition. They never change their
 // meaning.
 const (
-	EventReasonDue        = "CertificateDue"
-	EventReasonRenewed    = "CertificateRenewed"
-	EventReasonRolledBack = "CertificateRolledBack"
-	EventReasonRestarted  = "ComponentRestarted"
+	ReasonDue        = "CertificateDue"
+	ReasonRenewed    = "CertificateRenewed"
+	ReasonRolledBack = "CertificateRolledBack"
+	ReasonRestarted  = "ComponentRestarted"
 )
 
 // lookEvents are what a look has found.
@@ -37,7 +37,7 @@ func lookEvents(l Look) []NodeEvent {
 		list = append(list, NodeEvent{At: l.Observation.At, Warning: warning, Reason: reason, Action: "Look", Note: brief(note)})
 	}
 	if due := names(l.Plan.Renew); len(due) > 0 {
-		add(false, EventReasonDue, "to be renewed: "+strings.Join(due, ", "))
+		add(false, ReasonDue, "to be renewed: "+strings.Join(due, ", "))
 	}
 	if stale := l.Stale(); len(stale) > 0 {
 		add(true, ReasonStale, "what is on disk is not loaded by "+strings.Join(stale, ", "))
@@ -57,7 +57,7 @@ func runEvents(r Run, at time.Time) []NodeEvent {
 		list = append(list, NodeEvent{At: at, Warning: warning, Reason: reason, Action: action, Note: brief(note)})
 	}
 	if len(r.Renewed) > 0 {
-		add(false, EventReasonRenewed, "Renew", "renewed: "+strings.Join(r.Renewed, ", "))
+		add(false, ReasonRenewed, "Renew", "renewed: "+strings.Join(r.Renewed, ", "))
 	}
 	back := map[string]bool{}
 	for _, e := range r.Entries {
@@ -66,10 +66,10 @@ func runEvents(r Run, at time.Time) []NodeEvent {
 		}
 	}
 	if len(back) > 0 {
-		add(true, EventReasonRolledBack, "RollBack", "what was written was refused, and is as it was: "+strings.Join(slices.Sorted(maps.Keys(back)), ", "))
+		add(true, ReasonRolledBack, "RollBack", "what was written was refused, and is as it was: "+strings.Join(slices.Sorted(maps.Keys(back)), ", "))
 	}
 	if len(r.Restarted) > 0 {
-		add(false, EventReasonRestarted, "Restart", "restarted, healthy again: "+strings.Join(r.Restarted, ", "))
+		add(false, ReasonRestarted, "Restart", "restarted, healthy again: "+strings.Join(r.Restarted, ", "))
 	}
 	if r.Outcome == Failed {
 		add(true, ReasonFailed, "Renew", "run failed: "+r.Error)
