@@ -53,14 +53,14 @@ func (n *Node) askHook(ctx context.Context, look *Look) error {
 // was told to stop, too.
 func (r *run) tellHook(ctx context.Context) {
 	hook := r.Hooks.After
-	if len(hook.Argv) == 0 || r.recorder.run.Outcome == Unfinished {
+	if len(hook.Argv) == 0 || r.run.Outcome == Unfinished {
 		return
 	}
 	r.alive()
 	layout, _ := r.Locate()
 	node := Observation{Certificates: layout.Read(r.Now())}.node()
-	variables := append(r.variables("after-proof", node, r.recorder.run.Renewed, r.recorder.run.Restarted),
-		"KUBECERTD_EVENT_RUN="+r.id, "KUBECERTD_EVENT_OUTCOME="+string(r.recorder.run.Outcome), variable("TEXT", r.recorder.run.Error))
+	variables := append(r.variables("after-proof", node, r.run.Renewed, r.run.Restarted),
+		"KUBECERTD_EVENT_RUN="+r.id, "KUBECERTD_EVENT_OUTCOME="+string(r.run.Outcome), variable("TEXT", r.run.Error))
 	output, err := hook.Run(context.WithoutCancel(ctx), variables, r.alive)
 	r.alive()
 	r.saidHook("afterProof", output, err)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/kubecertd/kubecertd/configs"
 	"github.com/kubecertd/kubecertd/pki/pkitest"
+	"github.com/kubecertd/kubecertd/renew"
 	"github.com/kubecertd/kubecertd/report/notify"
 )
 
@@ -86,5 +87,17 @@ func TestEventsAreThoseOfTheConfiguration(t *testing.T) {
 		if !slices.Contains(want, e) {
 			t.Errorf("%s is told by default and does not exist", e)
 		}
+	}
+}
+
+func TestHooksAreThoseOfTheConfiguration(t *testing.T) {
+	c := configs.Default()
+	c.Paths.Root = t.TempDir()
+	c.Hooks = configs.Hooks{BeforeRenewal: configs.List{"/bin/may", "now"}, AfterProof: configs.List{"/bin/was"}, Timeout: time.Second}
+	n := newNode(c, nil)
+	defer n.close()
+	want := renew.Hooks{Before: renew.Program{Argv: []string{"/bin/may", "now"}, Timeout: time.Second}, After: renew.Program{Argv: []string{"/bin/was"}, Timeout: time.Second}}
+	if diff := cmp.Diff(want, n.Hooks); diff != "" {
+		t.Errorf("(-configured +wired)\n%s", diff)
 	}
 }

@@ -134,7 +134,7 @@ func (l *listener) looked(node string, look renew.Look, events []Event) {
 	for key, t := range l.open {
 		switch {
 		case t.run && (len(look.Observation.Failures) > 0 || look.Owes):
-			l.tell(t.Event.seenAt(at), true)
+			l.tell(t.seenAt(at), true)
 		case !t.run && here[key]:
 		case len(look.Observation.Problems) > 0:
 			// What could not be seen may be as it was.

@@ -104,7 +104,9 @@ func failing(l *renew.Look) {
 
 func works(l *renew.Look) { l.Plan.Restart = []renew.Restart{{Component: renew.Scheduler}} }
 
-func blind(l *renew.Look) { l.Observation.Problems = []renew.Problem{{What: "containers", Err: "gone"}} }
+func blind(l *renew.Look) {
+	l.Observation.Problems = []renew.Problem{{What: "containers", Err: "gone"}}
+}
 
 func failed(id, why string) renew.Run {
 	return renew.Run{ID: id, Outcome: renew.Failed, Error: why, Ended: now, Renewed: []string{"apiserver"}, Restarted: []string{renew.APIServer}, Entries: []renew.Entry{
@@ -166,7 +168,11 @@ func TestWhatIsTold(t *testing.T) {
 			}
 		}, []string{"blocked hook"}},
 		{"what a run cures is not stale", every, func(n *notify.Notifier) { n.Looked(at(0, stale, works)); n.Looked(at(hour)) }, nil},
-		{"what no run cures is", every, func(n *notify.Notifier) { n.Looked(at(0, stale)); n.Looked(at(hour, stale, works)); n.Looked(at(2 * hour)) },
+		{"what no run cures is", every, func(n *notify.Notifier) {
+			n.Looked(at(0, stale))
+			n.Looked(at(hour, stale, works))
+			n.Looked(at(2 * hour))
+		},
 			[]string{"stale kube-scheduler", "recovered of stale kube-scheduler"}},
 		{"a run", every, func(n *notify.Notifier) {
 			n.Ran(renew.Run{ID: "1", Outcome: renew.Done, Renewed: []string{"apiserver"}, Restarted: []string{renew.APIServer}, Ended: now})
@@ -187,7 +193,9 @@ func TestWhatIsTold(t *testing.T) {
 			n.Looked(at(0, stale, notice("ca-ends", "x")))
 			n.Looked(at(hour))
 		}, []string{"renewed"}},
-		{"no notice of what is told otherwise", every, func(n *notify.Notifier) { n.Looked(at(0, notice("renewal-failed", "again"), notice(renew.NoticeHeld, "waits"))) }, nil},
+		{"no notice of what is told otherwise", every, func(n *notify.Notifier) {
+			n.Looked(at(0, notice("renewal-failed", "again"), notice(renew.NoticeHeld, "waits")))
+		}, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
