@@ -180,7 +180,8 @@ func TestEventsAreDeduplicated(t *testing.T) {
 		run(30*time.Minute, failed)
 		to.forgot = true
 		run(time.Minute, failed)
-		run(2*time.Hour, failed)
+		to.forgot = false
+		run(2*time.Hour, failed) // after an hour it has, and is not even asked
 		run(0, renew.Run{Outcome: renew.Done, Renewed: []string{"apiserver"}, Restarted: []string{renew.Etcd, renew.APIServer},
 			Entries: []renew.Entry{{Step: "put back scheduler.conf", Event: "end"}, {Step: "put back admin.conf", Event: "end", Error: "x"}}})
 		stale := func(l *renew.Look) { l.Proofs = []renew.Proof{{Component: renew.Etcd, Verdict: renew.Stale}} }

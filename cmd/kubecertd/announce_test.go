@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -22,7 +23,7 @@ func TestDaemonTellsTheCluster(t *testing.T) {
 	for name, tt := range map[string]struct{ configuration, first, second string }{
 		"both":             {"", "PATCH /api/v1/nodes/cp1/status ", "POST /apis/events.k8s.io/v1/namespaces/default/events "},
 		"only the events":  {"condition: false", "POST /apis/events.k8s.io/v1/namespaces/default/events ", ""},
-		"no events either": {"condition: false, events: false", "", ""},
+		"nothing at first": {"condition: false, events: false", "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			files := pkitest.New(t, time.Now().Add(-355*pkitest.Day)) // all of it is due
@@ -39,17 +40,33 @@ func TestDaemonTellsTheCluster(t *testing.T) {
 				"POST /apis/events.k8s.io/v1/namespaces/default/events": "{}",
 			})
 			file := filepath.Join(dir, "kubecertd.yaml")
-			content := "paths:\n  kubernetes: " + files.Path("/etc/kubernetes") + "\n  certificates: " + files.Path("/etc/kubernetes/pki") + "\n  kubelet: " + files.Path("/var/lib/kubelet") +
-				"\n  state: " + state + "\ncluster:\n  kubeconfig: " + kubeconfig + "\nnode: {" + tt.configuration + "}\n"
-			if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
-				t.Fatal(err)
+			configure := func(node string) {
+				t.Helper()
+				content := "paths:\n  kubernetes: " + files.Path("/etc/kubernetes") + "\n  certificates: " + files.Path("/etc/kubernetes/pki") + "\n  kubelet: " + files.Path("/var/lib/kubelet") +
+					"\n  state: " + state + "\ncluster:\n  kubeconfig: " + kubeconfig + "\nnode: {" + node + "}\n"
+				if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+					t.Fatal(err)
+				}
 			}
+			configure(tt.configuration)
 			manager := newServiceManager(t)
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			ended := make(chan error, 1)
 			go func() { ended <- execute(ctx, []string{"run", "--config", file}, io.Discard, io.Discard) }()
 			manager.await("READY=1")
+			if tt.first == "" { // until the configuration is another one
+				select {
+				case got := <-sent:
+					t.Errorf("it says %s", got)
+				default:
+				}
+				configure("condition: false")
+				if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
+					t.Fatal(err)
+				}
+				tt.first = "POST /apis/events.k8s.io/v1/namespaces/default/events "
+			}
 			for _, want := range []string{tt.first, tt.second} {
 				if want == "" {
 					continue
