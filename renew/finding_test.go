@@ -304,6 +304,7 @@ var strangeNodes = []strangeNode{
 	{"two members", "two-members", "", renew.Warning, renew.Operator, noticed(renew.Notice{ID: "two-members", Severity: renew.Warning,
 		Text: "this etcd has two members: while one restarts, for some seconds, there is no quorum and no API on either node", Remedy: "add a third member"})},
 	{"kured reboots", "gate-kured", "", renew.Warning, renew.Patience, andAlso(apiserverDue, gateClosed("kured", "kured reboots control-plane nodes: cp2 has held its lock since 2026-03-01 11:59:00 UTC"))},
+	{"a hook says no", "gate-hook", "", renew.Warning, renew.Operator, andAlso(apiserverDue, gateClosed("hook", "hooks.beforeRenewal says no: a backup is under way"))},
 	{"another node is maintained", "gate-cordon", "", renew.Warning, renew.Patience, andAlso(apiserverDue, gateClosed("cordon", "other control-plane nodes are cordoned: cp2"))},
 	{"an upgrade", "gate-upgrade", "", renew.Warning, renew.Patience, andAlso(apiserverDue, gateClosed("upgrade", "control-plane nodes run different versions: etcd is 3.6.8 on cp1, 3.6.9 on cp2"))},
 	{"nobody says who else is at work", "neighbours-unknown", "", renew.Info, renew.Nothing, noticed(renew.Notice{ID: "neighbours-unknown", Severity: renew.Info,

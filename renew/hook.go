@@ -44,8 +44,8 @@ func (n *Node) askHook(ctx context.Context, look *Look) error {
 		return nil
 	}
 	reason, _, _ := strings.Cut(output, "\n")
-	look.Plan.Blocked = append(look.Plan.Blocked, Gate{gateHook, cmp.Or(strings.TrimSpace(reason), err.Error()),
-		"hooks.beforeRenewal says so, and is asked again after check.retry: " + err.Error()})
+	look.Plan.Blocked = append(look.Plan.Blocked, Gate{gateHook, "hooks.beforeRenewal says no: " + cmp.Or(strings.TrimSpace(reason), err.Error()),
+		"it is asked again after check.retry: " + err.Error()})
 	return &BlockedError{look.Plan.Blocked}
 }
 

@@ -54,7 +54,8 @@ func TestHookForbids(t *testing.T) {
 			if diff := cmp.Diff(blocked.Gates, look.Plan.Blocked); diff != "" {
 				t.Errorf("the look has other gates than the error (-error +look)\n%s", diff)
 			}
-			if got := blocked.Gates[0].Reason; got[strings.LastIndex(got, "/")+1:] != test.reason {
+			got, says := strings.CutPrefix(blocked.Gates[0].Reason, "hooks.beforeRenewal says no: ")
+			if !says || got[strings.LastIndex(got, "/")+1:] != test.reason {
 				t.Errorf("the reason is %q, want %q", got, test.reason)
 			}
 			if diff := cmp.Diff([]string{test.said}, hooked(logs)); diff != "" {

@@ -65,7 +65,10 @@ func (p *page) filled(text string) {
 		}
 	}
 	for _, word := range strings.Fields(text) {
-		word = escaped(word)
+		address := strings.Contains(word, "://")
+		if word = escaped(word); address {
+			word = strings.ReplaceAll(word, "/", `/\:`) // an address may be longer than a line
+		}
 		if line != "" && len(line)+1+len(word) > width {
 			flush()
 		}

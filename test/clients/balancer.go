@@ -74,8 +74,8 @@ func Balance(t *testing.T, servers ...string) string {
 	if err := haproxy.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- haproxy.Wait() }()
+	ended := make(chan struct{})
+	go func() { defer close(ended); _ = haproxy.Wait() }() // it ends when it is killed
 	t.Cleanup(func() {
 		stop()
 		<-ended
@@ -90,9 +90,8 @@ func Balance(t *testing.T, servers ...string) string {
 			return address
 		}
 		select {
-		case why := <-ended:
-			ended <- why
-			t.Fatalf("haproxy has ended: %v\n%s", why, said)
+		case <-ended:
+			t.Fatalf("haproxy has ended: %s\n%s", haproxy.ProcessState, said)
 		default:
 		}
 		if time.Now().After(deadline) {
