@@ -21,6 +21,7 @@ dpkg-deb        dpkg               the tests of the .deb
 rpm             rpm                the tests of the .rpm
 strace          strace             the fault matrix, to cut kubeadm off between its writes
 mandoc          mandoc             the test of the manual pages
+chromium        chromium           the test of the page of fleet
 haproxy         haproxy            the clients of three nodes
 shellcheck      shellcheck         make lint
 promtool        prometheus         the tests of the metrics, of the alert rules and of the dashboard
