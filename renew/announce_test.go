@@ -218,6 +218,7 @@ func TestAnnouncementsAreBounded(t *testing.T) {
 			a.Ran(renew.Run{Outcome: renew.Done, Renewed: []string{fmt.Sprintf("c%c%c", 'a'+i/26, 'a'+i%26)}})
 		}
 		time.Sleep(9 * time.Minute)
+		synctest.Wait()
 		to.away = false
 		time.Sleep(2 * time.Minute)
 		synctest.Wait()
