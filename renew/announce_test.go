@@ -6,6 +6,7 @@ import (
 	"crypto/x509/pkix"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,8 +20,8 @@ import (
 
 // listener is a cluster that hears of a node.
 type listener struct {
-	away   bool
-	asked  int // how often it was asked for anything
+	away   atomic.Bool // no channel lies between who sets it and a timer
+	asked  int         // how often it was asked for anything
 	said   renew.Said
 	events []string
 	forgot bool // what events there were
@@ -30,7 +31,7 @@ var errAway = errors.New("no answer")
 
 func (l *listener) Said(context.Context, string) (renew.Said, error) {
 	l.asked++
-	if l.away {
+	if l.away.Load() {
 		return renew.Said{}, errAway
 	}
 	return l.said, nil
@@ -211,7 +212,8 @@ func TestEventsAreDeduplicated(t *testing.T) {
 // An API server that is away costs neither memory nor, after ten minutes, attempts; what
 // was said before is said when it is back in time.
 func TestAnnouncementsAreBounded(t *testing.T) {
-	to := &listener{away: true}
+	to := &listener{}
+	to.away.Store(true)
 	announce(t, to, func(a *renew.Announcer) {
 		a.Looked(nodeLook(nil))
 		for i := range 150 {
@@ -219,14 +221,15 @@ func TestAnnouncementsAreBounded(t *testing.T) {
 		}
 		time.Sleep(9 * time.Minute)
 		synctest.Wait()
-		to.away = false
+		to.away.Store(false)
 		time.Sleep(2 * time.Minute)
 		synctest.Wait()
 		if len(to.events) != 100 || to.events[0] != "CertificateRenewed: renewed: cby" || to.said.Condition.Status != "False" {
 			t.Errorf("%d events were told, the first of them %q, and %+v", len(to.events), to.events[:min(1, len(to.events))], to.said.Condition)
 		}
 
-		to.away, to.events = true, nil
+		to.away.Store(true)
+		to.events = nil
 		a.Ran(renew.Run{Outcome: renew.Failed, Error: "x"})
 		a.Looked(nodeLook(expire))
 		time.Sleep(15 * time.Minute)
@@ -237,7 +240,7 @@ func TestAnnouncementsAreBounded(t *testing.T) {
 		if to.asked != before {
 			t.Errorf("it was asked %d times although nobody has looked", to.asked-before)
 		}
-		to.away = false
+		to.away.Store(false)
 		a.Looked(nodeLook(expire))
 		synctest.Wait()
 		if len(to.events) != 0 || to.said.Condition.Status != "True" {
