@@ -63,11 +63,11 @@ func TestSeen(t *testing.T) {
 		story.Eventually(t, time.Minute, func() error {
 			events, err := n.kubectl("get", "events", "-A", "--field-selector=involvedObject.kind=Node,involvedObject.name="+n.Name(), "-o=jsonpath={range .items[*]}{.reason}{\"\\n\"}{end}")
 			for _, want := range []string{renew.ReasonDue, renew.ReasonRenewed, renew.ReasonRestarted} {
-				if !slices.Contains(strings.Fields(events), want) {
-					return fmt.Errorf("there is no event %s, but %q (%v)", want, events, err)
+				if err == nil && !slices.Contains(strings.Fields(events), want) {
+					err = fmt.Errorf("there is no event %s, but %q", want, events)
 				}
 			}
-			return nil
+			return err
 		})
 	})
 	t.Run("fleet", func(t *testing.T) {
